@@ -1,0 +1,33 @@
+"""Normalization on any array library, correctly rounded and invertible."""
+
+from importlib.metadata import version
+
+from revnorm._adain import adain
+from revnorm._affine import AffineMap, blend, standardizer
+from revnorm._batch_instance import batch_instance_norm
+from revnorm._checks import AxisError
+from revnorm._conditional import conditional_instance_norm
+from revnorm._instance import instance_norm
+from revnorm._layout import Layout
+from revnorm._moments import Moments, merge, moments
+from revnorm._revin import revin
+from revnorm._spatial import spatially_adaptive_norm
+
+__version__ = version("revnorm")
+
+__all__ = [
+    "AffineMap",
+    "AxisError",
+    "Layout",
+    "Moments",
+    "adain",
+    "batch_instance_norm",
+    "blend",
+    "conditional_instance_norm",
+    "instance_norm",
+    "merge",
+    "moments",
+    "revin",
+    "spatially_adaptive_norm",
+    "standardizer",
+]

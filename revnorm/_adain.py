@@ -1,0 +1,94 @@
+"""Adaptive instance normalization: content with the statistics of a style."""
+
+from functools import partial
+from numbers import Real
+
+from revnorm import _checks, _evaluate
+from revnorm._affine import apply, blend, identity, standardize, standardizer
+from revnorm._checks import Array
+from revnorm._moments import Moments
+
+
+def adain(
+    content: Array,
+    style: Array | Moments,
+    /,
+    *,
+    axis: int | tuple[int, ...],
+    eps: float = 1e-5,
+    correction: float = 0,
+    strength: Array | float = 1.0,
+    where: Array | None = None,
+    style_where: Array | None = None,
+    out: Array | None = None,
+    precision: str = "full",
+) -> Array:
+    """Give each instance of the content the mean and variance of the style's.
+
+        y = (content − mean_c) / std_c · std_s + mean_s,   std = sqrt(variance + eps)
+
+    Parameters
+    ----------
+    content : array
+        Real floating, any shape.
+    style : array or Moments
+        As many axes as `content`; the reduced ones of any size, the others broadcastable.
+    axis : int or tuple of int
+        The axes that are reduced, of both.
+    eps : float
+        In units of the variance, added to both.
+    correction : float
+        1 for unbiased variances, as in the PyTorch code in use; 0 as in the original.
+    strength : float or array
+        1 for the style's statistics, 0 for the content as it is, between for a mixture.
+    where, style_where : array of bool, optional
+        What counts in the statistics of content and style.
+    out, precision
+        As in `instance_norm`.
+
+    Returns
+    -------
+    array
+        Shape, dtype and device as `content`.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not real floating, or libraries are mixed.
+    ValueError
+        If an axis, shape or option is not a valid one.
+
+    Notes
+    -----
+    The map is ``standardizer(style).inv @ standardizer(content)``, and nothing else.
+
+    References
+    ----------
+    .. [1] X. Huang, S. Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance
+       Normalization", ICCV 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> content, style = np.asarray([0.0, 2.0]), np.asarray([10.0, 14.0, 10.0, 14.0])
+    >>> rn.adain(content, style, axis=0, eps=0.0)
+    array([10., 14.])
+    """
+    options = _checks.options(eps=eps, correction=correction, precision=precision)
+    reduced, where, strength = _checks.operands(content, axis, where=where, strength=strength)
+    if isinstance(style, Moments):
+        _checks.statistics("style", style, content, reduced)
+        style_where = None
+    else:
+        _checks.same_instances("style", style, content, reduced)
+    style_map = standardizer(style, axis=reduced, where=style_where, **options._asdict())
+    kernel = partial(_kernel, options=options)
+    return _evaluate.run(kernel, content, style_map, strength, where, axis=reduced, out=out)
+
+
+def _kernel(content, style, strength, where, axis, options):
+    map = style.inv @ standardize(content, None, None, where, axis, options)
+    if not (isinstance(strength, Real) and strength == 1):
+        map = blend([map, identity(map.center)], [strength, 1 - strength])
+    return apply(map, content)

@@ -1,0 +1,347 @@
+"""Invertible affine maps, one an instance: the only place that applies one.
+
+    y = (x − center) / divisor · factor + offset
+
+Center and divisor are a frame on the side of x, offset and factor the same on the side of y.
+The inverse swaps the frames, so it divides by the very number that the map multiplied by.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from revnorm import _checks, _evaluate
+from revnorm._checks import Array
+from revnorm._moments import Moments, measure, two_sum
+from revnorm._scaling import invertible
+
+
+class AffineMap(NamedTuple):
+    """The map y = (x − center) / divisor · factor + offset, one an instance.
+
+    All fields broadcast against the arrays that the map is applied to.
+
+    Attributes
+    ----------
+    center, center_residual : array
+        What is subtracted, and the low bits that rounding took from it.
+    divisor : array
+        The unit of length on the side of x; never negative where it comes from data.
+    factor : array
+        The unit of length on the side of y.
+    offset, offset_residual : array
+        What is added, and its low bits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> x = np.asarray([1.0, 2.0, 3.0, 4.0])
+    >>> standardize = rn.standardizer(x, axis=0, eps=0.0)
+    >>> standardize(x).round(3)
+    array([-1.342, -0.447,  0.447,  1.342])
+    >>> standardize.inv(standardize(x))
+    array([1., 2., 3., 4.])
+    >>> standardize.inv.spread(np.asarray([1.0])).round(3)
+    array([1.118])
+    """
+
+    center: Array
+    center_residual: Array
+    divisor: Array
+    factor: Array
+    offset: Array
+    offset_residual: Array
+
+    def __call__(self, x: Array, /) -> Array:
+        """The map applied to an array that broadcasts against it; dtype as `x`."""
+        xp = _checks.namespace(x=x, map=self.center)
+        _checks.floating(xp, x=x)
+        return apply(self, x)
+
+    def __matmul__(self, inner: "AffineMap") -> "AffineMap":
+        """The map that applies `inner`, then this one."""
+        if not isinstance(inner, AffineMap):
+            return NotImplemented
+        _checks.namespace(outer=self.center, inner=inner.center)
+        gap, residual = two_sum(inner.offset, -self.center)
+        residual = residual + (inner.offset_residual - self.center_residual)
+        unit = _ratio(self.factor, self.divisor)
+        offset, low = two_sum(self.offset, gap * unit)
+        offset, low = two_sum(offset, low + (self.offset_residual + residual * unit))
+        factor = _ratio(inner.factor, self.divisor) * self.factor
+        return inner._replace(factor=factor, offset=offset, offset_residual=low)
+
+    @property
+    def inv(self) -> "AffineMap":
+        """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
+        center, center_residual, divisor, factor, offset, offset_residual = self
+        return AffineMap(offset, offset_residual, factor, divisor, center, center_residual)
+
+    @property
+    def scale(self) -> Array:
+        """How much a difference is stretched: factor / divisor, 0 where the divisor is 0."""
+        return _ratio(self.factor, self.divisor)
+
+    def spread(self, std: Array, /) -> Array:
+        """A standard deviation carried through the map: std · |scale|."""
+        return self._times(std, abs(self.scale))
+
+    def variance(self, variance: Array, /) -> Array:
+        """A variance carried through the map: variance · scale²."""
+        return self._times(variance, self.scale, self.scale)
+
+    def _times(self, x: Array, *factors: Array) -> Array:
+        xp = _checks.namespace(x=x, map=self.center)
+        _checks.floating(xp, x=x)
+        y = xp.astype(x, xp.result_type(x, self.center), copy=False)
+        for factor in factors:
+            y = y * factor
+        return xp.astype(y, x.dtype, copy=False)
+
+    def take(self, indices: Array, /, *, axis: int) -> "AffineMap":
+        """The map of some of the channels: each field taken along `axis`, where it varies."""
+        xp = _checks.namespace(map=self.center, indices=indices)
+        fields = []
+        for field in self:
+            at = _checks.one_axis("axis", axis, field.ndim)
+            fields.append(field if field.shape[at] == 1 else xp.take(field, indices, axis=at))
+        return AffineMap(*fields)
+
+
+def standardizer(
+    x: Array | Moments,
+    /,
+    scale: Array | float | None = None,
+    bias: Array | float | None = None,
+    *,
+    axis: int | tuple[int, ...] | None = None,
+    channel_axis: int | None = None,
+    eps: float = 1e-5,
+    eps_mode: str = "add",
+    correction: float = 0,
+    where: Array | None = None,
+    precision: str = "full",
+) -> AffineMap:
+    """The map that gives each instance mean 0 and variance 1, then the scale and bias.
+
+        y = (x − mean) / sqrt(variance + eps) · scale + bias
+
+    Parameters
+    ----------
+    x : array or Moments
+        The data, or its moments, which are taken as they are.
+    scale, bias : array or float, optional
+        Broadcastable against the data, or 1-D with `channel_axis`.
+    axis : int or tuple of int
+        The axes that are reduced; required with an array.
+    channel_axis : int, optional
+        Where a 1-D scale or bias lies.
+    eps : float
+        In units of the variance.
+    eps_mode : {"add", "clamp"}
+        sqrt(variance + eps), or sqrt(max(variance, eps)).
+    correction, where, precision
+        As in `moments`; without meaning where moments are given.
+
+    Returns
+    -------
+    AffineMap
+        The identity where nothing was observed. With eps 0 a constant instance is not
+        stretched.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not real floating, `axis` is missing, or libraries are mixed.
+    ValueError
+        If an axis, shape or option is not a valid one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> x = np.asarray([[1.0, 3.0], [10.0, 30.0]])
+    >>> rn.standardizer(x, axis=1, eps=0.0)(x)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    options = _checks.options(
+        eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
+    )
+    if isinstance(x, Moments):
+        scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
+        return standardize(x, (), scale, bias, None, options)
+    reduced, where, scale, bias = _checks.operands(
+        x, axis, channel_axis, where, scale=scale, bias=bias
+    )
+    kernel = partial(standardize, options=options)
+    return _evaluate.run(kernel, x, scale, bias, where, axis=reduced)
+
+
+def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
+    """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
+
+    Parameters
+    ----------
+    maps : sequence of AffineMap
+        At least one, of fields that broadcast against each other.
+    weights : sequence of array or float
+        One for each map, broadcastable against its fields.
+
+    Returns
+    -------
+    AffineMap
+
+    Raises
+    ------
+    TypeError
+        If `maps` are not AffineMaps, or libraries are mixed.
+    ValueError
+        If there are no maps, or not as many weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> x = np.asarray([0.0, 4.0])
+    >>> centred = rn.standardizer(x, axis=0, eps=0.0)
+    >>> rn.blend([centred, centred.inv], [0.5, 0.5])(x)
+    array([0.5, 5.5])
+    """
+    if not maps or len(maps) != len(weights):
+        raise ValueError(
+            "`weights` must be one for each of at least one map, "
+            f"got {len(weights)} for {len(maps)} maps"
+        )
+    for one in maps:
+        if not isinstance(one, AffineMap):
+            raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
+    xp = _checks.namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)})
+    weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
+    scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
+    # Around the center of the steepest map the others' offsets cancel least.
+    around, steepest = maps[0], abs(scales[0])
+    for one, scale in zip(maps[1:], scales[1:], strict=True):
+        steeper = abs(scale) > steepest
+        around = AffineMap(*(xp.where(steeper, a, b) for a, b in zip(one, around, strict=True)))
+        steepest = xp.where(steeper, abs(scale), steepest)
+    offset = residual = xp.zeros_like(steepest)
+    for one, weight, scale in zip(maps, weights, scales, strict=True):
+        gap, low = two_sum(around.center, -one.center)
+        low = low + (around.center_residual - one.center_residual)
+        for term in (weight * one.offset, scale * gap):
+            offset, error = two_sum(offset, term)
+            residual = residual + error
+        residual = residual + (weight * one.offset_residual + scale * low)
+    offset, residual = two_sum(offset, residual)
+    return around._replace(
+        factor=sum(scales) * around.divisor, offset=offset, offset_residual=residual
+    )
+
+
+def standardize(
+    source: Array | Moments,
+    scale: Any,
+    bias: Any,
+    where: Array | None,
+    axis: tuple[int, ...],
+    options: _checks.Options,
+) -> AffineMap:
+    """`standardizer` without its checks: pure, on operands that have the axes of the data."""
+    if isinstance(source, Moments):
+        moments, power = source, None
+    else:
+        moments, power = measure(source, axis, where, options.correction, options.precision)
+    xp = array_api_compat.array_namespace(moments.mean)
+    map = then(_frame(xp, moments, power, options), scale, bias)
+    unseen, one = moments.count == 0, xp.ones_like(map.divisor)
+    return map._replace(
+        divisor=xp.where(unseen, one, map.divisor),
+        factor=xp.where(unseen, one, map.factor),
+        offset=xp.where(unseen, xp.zeros_like(map.offset), map.offset),
+    )
+
+
+def identity(shaped: Array) -> AffineMap:
+    """The map y = x, with fields shaped as an array."""
+    xp = array_api_compat.array_namespace(shaped)
+    zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
+    return AffineMap(zero, zero, one, one, zero, zero)
+
+
+def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
+    """y = inner(x) · scale + bias, for a map whose offset has no residual."""
+    if scale is not None:
+        scale = as_dtype_of(scale, inner.factor)
+        inner = inner._replace(factor=inner.factor * scale, offset=inner.offset * scale)
+    if bias is not None:
+        inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.offset))
+    return inner
+
+
+def apply(map: AffineMap, x: Array) -> Array:
+    """The map applied, rounded once to the dtype of `x` where the map's is wider."""
+    xp = array_api_compat.array_namespace(x)
+    center, center_residual, divisor, factor, offset, offset_residual = map
+    z = xp.astype(x, xp.result_type(x, center), copy=False)
+    if z.dtype == xp.float64 and x.dtype != z.dtype:
+        scale = _ratio(factor, divisor)
+        low = offset_residual - center_residual * scale
+        return xp.astype((z - center) * scale + (offset + low), x.dtype)
+    p = invertible(xp, xp.maximum(abs(center), divisor))
+    q = invertible(xp, xp.maximum(abs(offset), abs(factor)))
+    scale = _ratio(factor * q, divisor * p)
+    d = (z * p - center * p) - center_residual * p
+    y = ((d * scale + offset_residual * q) + offset * q) / q
+    return xp.astype(y, x.dtype, copy=False)
+
+
+def _frame(xp: Any, moments: Moments, power: Any, options: _checks.Options) -> AffineMap:
+    """The map to mean 0 and variance 1."""
+    mean, residual, variance, _ = moments
+    zero, one = xp.zeros_like(variance), xp.ones_like(variance)
+    varies = variance != 0
+    std = xp.where(varies, xp.sqrt(xp.where(varies, variance, one)), zero)
+    if power is not None:
+        mean, residual, std = mean / power, residual / power, std / power
+    if options.eps:
+        root = xp.full_like(std, math.sqrt(options.eps))
+        large = xp.maximum(std, root)
+        ratio = xp.minimum(std, root) / large
+        std = large if options.eps_mode == "clamp" else large * xp.sqrt(1 + ratio * ratio)
+    std = xp.where(std == 0, one, std)
+    return identity(std)._replace(center=mean, center_residual=residual, divisor=std)
+
+
+def as_dtype_of(value: Any, array: Array) -> Any:
+    """An array of the dtype of another; a number as it is."""
+    if not hasattr(value, "dtype"):
+        return value
+    xp = array_api_compat.array_namespace(array)
+    return xp.astype(value, array.dtype, copy=False)
+
+
+def _ratio(factor: Array, divisor: Array) -> Array:
+    xp = array_api_compat.array_namespace(divisor)
+    flat = divisor == 0
+    safe = xp.where(flat, xp.ones_like(divisor), divisor)
+    ratio = factor / safe
+    return xp.where(flat, xp.zeros_like(ratio), ratio)
+
+
+def _against_moments(
+    moments: Moments, axis: Any, channel_axis: Any, **parameters: Any
+) -> tuple[Any, ...]:
+    """Parameters laid out with the axes of the data that the moments came from."""
+    given = {name: p for name, p in parameters.items() if hasattr(p, "dtype")}
+    xp = _checks.namespace(x=moments.mean, **given)
+    ndim = moments.mean.ndim
+    reduced = () if axis is None else _checks.axes(axis, ndim)
+    if channel_axis is not None:
+        channel_axis = _checks.kept_axis("channel_axis", channel_axis, ndim, reduced)
+    unknown = tuple(None if size == 1 else size for size in moments.mean.shape)
+    return tuple(_checks.parameter(xp, n, p, unknown, channel_axis) for n, p in parameters.items())

@@ -1,0 +1,92 @@
+"""Batch-Instance normalization: between batch norm and instance norm, by a gate."""
+
+from functools import partial
+
+from revnorm import _checks, _evaluate
+from revnorm._affine import apply, blend, standardize, then
+from revnorm._checks import Array
+from revnorm._moments import Moments, moments
+
+
+def batch_instance_norm(
+    x: Array,
+    gate: Array | float,
+    /,
+    scale: Array | float | None = None,
+    bias: Array | float | None = None,
+    *,
+    axis: int | tuple[int, ...],
+    batch_axis: int,
+    channel_axis: int | None = None,
+    eps: float = 1e-5,
+    batch_moments: Moments | None = None,
+    where: Array | None = None,
+    out: Array | None = None,
+    precision: str = "full",
+) -> Array:
+    """Blend the batch's normalization with each instance's, then scale and shift.
+
+        y = (gate · batch_norm(x) + (1 − gate) · instance_norm(x)) · scale + bias
+
+    Parameters
+    ----------
+    x : array
+        Real floating, any shape.
+    gate : array or float
+        1 for batch norm, 0 for instance norm; broadcastable against `x`, or 1-D of the
+        channels with `channel_axis`. Clipping it to [0, 1] is the training loop's.
+    scale, bias : array or float, optional
+        As `gate`.
+    axis : int or tuple of int
+        The axes that an instance reduces; the batch reduces `batch_axis` as well.
+    batch_axis : int
+        Where the instances of a batch lie.
+    batch_moments : Moments, optional
+        Statistics for the batch's part, such as running ones at inference.
+    channel_axis, eps, where, out, precision
+        As in `instance_norm`.
+
+    Returns
+    -------
+    array
+        Shape, dtype and device as `x`.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not real floating, or libraries are mixed.
+    ValueError
+        If an axis, shape or option is not a valid one.
+
+    References
+    ----------
+    .. [1] H. Nam, H.-E. Kim, "Batch-Instance Normalization for Adaptively Style-Invariant
+       Neural Networks", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> x = np.asarray([[[0.0, 2.0]], [[4.0, 6.0]]])
+    >>> rn.batch_instance_norm(x, 0.0, axis=2, batch_axis=0, eps=0.0).ravel()
+    array([-1.,  1., -1.,  1.])
+    >>> rn.batch_instance_norm(x, 1.0, axis=2, batch_axis=0, eps=0.0).ravel().round(3)
+    array([-1.342, -0.447,  0.447,  1.342])
+    """
+    options = _checks.options(eps=eps, precision=precision)
+    reduced, where, gate, scale, bias = _checks.operands(
+        x, axis, channel_axis, where, gate=gate, scale=scale, bias=bias
+    )
+    pooled = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced), *reduced)
+    _checks.statistics("batch_moments", batch_moments, x, pooled)
+    if batch_moments is None:
+        batch_moments = moments(x, axis=pooled, where=where, precision=precision)
+    kernel = partial(_kernel, options=options)
+    operands = (gate, scale, bias, where, batch_moments)
+    return _evaluate.run(kernel, x, *operands, axis=reduced, out=out)
+
+
+def _kernel(x, gate, scale, bias, where, batch_moments, axis, options):
+    batch = standardize(batch_moments, None, None, None, axis, options)
+    instance = standardize(x, None, None, where, axis, options)
+    return apply(then(blend([batch, instance], [gate, 1 - gate]), scale, bias), x)

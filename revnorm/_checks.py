@@ -1,0 +1,248 @@
+"""What every function asks of its arguments; every error text of the package comes from here."""
+
+import math
+from functools import cache
+from numbers import Real
+from operator import index
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+Array = Any
+
+
+class Options(NamedTuple):
+    """What is chosen once for a whole call, and is no array."""
+
+    eps: float = 1e-5
+    eps_mode: str = "add"
+    correction: float = 0
+    precision: str = "full"
+
+
+class AxisError(ValueError, IndexError):
+    """An axis out of bounds; both a ValueError and an IndexError, as NumPy's."""
+
+
+def namespace(**named: Array) -> Any:
+    """The one array namespace of all named arguments that are not None."""
+    arrays = {name: array for name, array in named.items() if array is not None}
+    for name, array in arrays.items():
+        if not array_api_compat.is_array_api_obj(array):
+            raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
+    try:
+        return array_api_compat.array_namespace(*arrays.values())
+    except TypeError as error:
+        kinds = ", ".join(f"`{name}` {type(a).__module__}" for name, a in arrays.items())
+        raise TypeError(f"arrays must come from one library, got {kinds}") from error
+
+
+def floating(xp: Any, **named: Array) -> None:
+    for name, array in named.items():
+        if array is not None and not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(f"`{name}` must be of a real floating dtype, got {array.dtype}")
+
+
+@cache
+def has_float64(xp: Any, device: Any) -> bool:
+    info = xp.__array_namespace_info__()
+    return "float64" in info.dtypes(device=device, kind="real floating")
+
+
+def work_dtype(xp: Any, x: Array, precision: str) -> Any:
+    """The dtype computed in: float64 where there is one, or the input's own, at least float32."""
+    if precision == "full" and has_float64(xp, array_api_compat.device(x)):
+        return xp.result_type(x.dtype, xp.float64)
+    return xp.result_type(x.dtype, xp.float32)
+
+
+def options(**chosen: Any) -> Options:
+    """The options given, if they are valid ones."""
+    given = Options(**chosen)
+    choice("eps_mode", given.eps_mode, ("add", "clamp"))
+    choice("precision", given.precision, ("full", "native"))
+    eps, correction = number("eps", given.eps), number("correction", given.correction)
+    return given._replace(eps=eps, correction=correction)
+
+
+def operands(
+    x: Array, axis: Any, channel_axis: Any = None, where: Array = None, **parameters: Any
+) -> tuple[Any, ...]:
+    """The reduced axes, the mask and the parameters, all laid out with the axes of `x`."""
+    given = {name: p for name, p in parameters.items() if not _is_number(p)}
+    xp = namespace(x=x, where=where, **given)
+    reduced = sample(xp, x, axis)
+    if channel_axis is not None:
+        channel_axis = kept_axis("channel_axis", channel_axis, x.ndim, reduced)
+    laid = [parameter(xp, n, p, shape(x), channel_axis) for n, p in parameters.items()]
+    return reduced, mask(xp, "where", where, x), *laid
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def number(name: str, value: Any) -> Any:
+    if not _is_number(value):
+        raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be finite and not negative, got {value}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def one_axis(name: str, axis: Any, ndim: int) -> int:
+    """A single axis, counted from the front."""
+    try:
+        if isinstance(axis, bool):
+            raise TypeError
+        counted = index(axis)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an int, got {axis!r}") from None
+    if not -ndim <= counted < ndim:
+        dims = f"{ndim} dimension{'s' * (ndim != 1)}"
+        raise AxisError(f"`{name}` must lie within an array of {dims}, got {counted}")
+    return counted % ndim
+
+
+def axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The reduced axes in increasing order, counted from the front."""
+    if axis is None:
+        raise TypeError("`axis` must be an int or a tuple of ints, got None")
+    named = axis if isinstance(axis, tuple) else (axis,)
+    if not named:
+        raise ValueError("`axis` must name at least one axis, got ()")
+    counted = sorted(one_axis("axis", one, ndim) for one in named)
+    if len(set(counted)) < len(counted):
+        raise ValueError(f"`axis` must name each axis once, got {axis}")
+    return tuple(counted)
+
+
+def kept_axis(name: str, axis: Any, ndim: int, reduced: tuple[int, ...]) -> int:
+    """An axis that may not be among the reduced ones."""
+    counted = one_axis(name, axis, ndim)
+    if counted in reduced:
+        raise ValueError(f"`{name}` must not be among the reduced axes {reduced}, got {axis}")
+    return counted
+
+
+def sample(xp: Any, x: Array, axis: Any, *, name: str = "x") -> tuple[int, ...]:
+    """The reduced axes of an array that statistics can be taken of."""
+    floating(xp, **{name: x})
+    reduced = axes(axis, x.ndim)
+    if any(x.shape[one] == 0 for one in reduced):
+        raise ValueError(
+            f"`{name}` must have an element along `axis` {reduced}, got shape {shape(x)}"
+        )
+    return reduced
+
+
+def shape(x: Array) -> tuple[Any, ...]:
+    return tuple(x.shape)
+
+
+def fits(inner: Any, outer: Any) -> bool:
+    """Whether an array of shape `inner` broadcasts against `outer` without enlarging it."""
+    pairs = [(i, o) for i, o in zip(reversed(inner), reversed(outer)) if None not in (i, o)]
+    return len(inner) <= len(outer) and all(i in (1, o) for i, o in pairs)
+
+
+def broadcasts(name: str, array: Array, against: tuple[Any, ...], hint: str = "") -> None:
+    if not fits(array.shape, against):
+        raise ValueError(
+            f"`{name}` must broadcast against shape {against}, got shape {shape(array)}{hint}"
+        )
+
+
+def aligned(xp: Any, array: Array, ndim: int) -> Array:
+    """Leading axes of size 1 up to `ndim`, so that axes count the same for every operand."""
+    for _ in range(ndim - array.ndim):
+        array = xp.expand_dims(array, axis=0)
+    return array
+
+
+def mask(xp: Any, name: str, where: Array, x: Array) -> Array:
+    if where is None:
+        return None
+    if not xp.isdtype(where.dtype, "bool"):
+        raise TypeError(f"`{name}` must be boolean, got {where.dtype}")
+    broadcasts(name, where, shape(x))
+    return aligned(xp, where, x.ndim)
+
+
+def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> None:
+    """Raises unless `given` is None, or a tuple of arrays shaped as `x` with `reduced` at 1."""
+    if given is None:
+        return
+    if not hasattr(given, "count"):
+        raise TypeError(f"`{name}` must be a Moments, got {type(given).__name__}")
+    namespace(x=x, **{name: given.mean})
+    against = tuple(1 if i in reduced else size for i, size in enumerate(x.shape))
+    if given.mean.ndim != x.ndim or not fits(given.mean.shape, against):
+        raise ValueError(
+            f"`{name}` must broadcast against shape {against}, got shape {shape(given.mean)}"
+        )
+
+
+def same_instances(name: str, other: Array, x: Array, reduced: tuple[int, ...]) -> None:
+    """Raises unless `other` has the axes of `x`, and sizes that fit but for the reduced ones."""
+    namespace(x=x, **{name: other})
+    against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
+    if other.ndim != x.ndim or not fits(other.shape, against):
+        raise ValueError(
+            f"`{name}` must broadcast against shape {against}, None being any size, "
+            f"got shape {shape(other)}"
+        )
+
+
+def tables(
+    xp: Any, scales: Array, biases: Array, labels: Array, x: Array, batch: int, channel: int
+) -> None:
+    """Raises unless there is a row of scales and biases for each label, and a label each."""
+    floating(xp, scales=scales, biases=biases)
+    weighted = xp.isdtype(labels.dtype, "real floating")
+    if not weighted and not xp.isdtype(labels.dtype, "integral"):
+        raise TypeError(f"`labels` must be integers or real weights, got {labels.dtype}")
+    rows, batch_size, channels = (
+        scales.shape[0] if scales.ndim else None,
+        x.shape[batch],
+        x.shape[channel],
+    )
+    wanted = {"scales": (None, channels), "biases": (rows, channels)}
+    wanted["labels"] = (batch_size, rows) if weighted else (batch_size,)
+    for name, array in (("scales", scales), ("biases", biases), ("labels", labels)):
+        known = [(a, b) for a, b in zip(array.shape, wanted[name]) if None not in (a, b)]
+        if array.ndim != len(wanted[name]) or any(a != b for a, b in known):
+            raise ValueError(f"`{name}` must be of shape {wanted[name]}, got shape {shape(array)}")
+
+
+def parameter(
+    xp: Any, name: str, value: Any, against: tuple[Any, ...], channel_axis: int | None
+) -> Any:
+    """A scale, bias or gate laid out against a shape: 1-D along `channel_axis`, else as it is."""
+    if value is None or _is_number(value):
+        return value
+    floating(xp, **{name: value})
+    if channel_axis is None or value.ndim != 1:
+        hint = f"; a 1-D `{name}` of the channels needs `channel_axis`"
+        broadcasts(name, value, against, hint if channel_axis is None else "")
+        return aligned(xp, value, len(against))
+    channels = against[channel_axis]
+    if None not in (channels, value.shape[0]) and value.shape[0] != channels:
+        raise ValueError(
+            f"`{name}` must have {channels} elements, one for each channel on axis "
+            f"{channel_axis}, got {value.shape[0]}"
+        )
+    return along(xp, value, channel_axis, len(against))
+
+
+def along(xp: Any, vector: Array, axis: int, ndim: int) -> Array:
+    """A 1-D array laid along one axis of an array of `ndim` dimensions."""
+    for position in range(ndim):
+        if position != axis:
+            vector = xp.expand_dims(vector, axis=position)
+    return vector

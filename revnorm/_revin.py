@@ -1,0 +1,108 @@
+"""Reversible instance normalization of time series."""
+
+from functools import partial
+
+import array_api_compat
+
+from revnorm import _checks, _evaluate
+from revnorm._affine import AffineMap, apply, standardize
+from revnorm._checks import Array
+
+
+def revin(
+    x: Array,
+    /,
+    scale: Array | float | None = None,
+    bias: Array | float | None = None,
+    *,
+    axis: int | tuple[int, ...],
+    channel_axis: int | None = None,
+    eps: float = 1e-5,
+    eps_mode: str = "add",
+    correction: float = 0,
+    center: str = "mean",
+    where: Array | None = None,
+    out: Array | None = None,
+    precision: str = "full",
+) -> tuple[Array, AffineMap]:
+    """Normalize each series and give the map, whose inverse denormalizes a forecast.
+
+        y = (x − center) / sqrt(variance + eps) · scale + bias,   map.inv(y) = x
+
+    Parameters
+    ----------
+    x : array
+        Real floating; batch, time, channels in any order.
+    scale, bias : array or float, optional
+        Broadcastable against `x`, or 1-D of the channels with `channel_axis`.
+    axis : int or tuple of int
+        The axes of time.
+    channel_axis, eps, eps_mode, correction, where, out, precision
+        As in `instance_norm`.
+    center : {"mean", "last"}
+        What becomes 0 before the bias: the mean, or the last observed element along `axis`.
+        The variance is taken around the mean either way.
+
+    Returns
+    -------
+    y : array
+        Shape, dtype and device as `x`.
+    map : AffineMap
+        The map that was applied. `map.inv` undoes it, on any array that broadcasts.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not real floating, or libraries are mixed.
+    ValueError
+        If an axis, shape or option is not a valid one.
+
+    References
+    ----------
+    .. [1] T. Kim et al., "Reversible Instance Normalization for Accurate Time-Series
+       Forecasting against Distribution Shift", ICLR 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revnorm as rn
+    >>> series = np.asarray([[[1.0], [3.0], [5.0]]])
+    >>> y, map = rn.revin(series, axis=1)
+    >>> map.inv(y)
+    array([[[1.],
+            [3.],
+            [5.]]])
+    """
+    _checks.choice("center", center, ("mean", "last"))
+    options = _checks.options(
+        eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
+    )
+    reduced, where, scale, bias = _checks.operands(
+        x, axis, channel_axis, where, scale=scale, bias=bias
+    )
+    kernel = partial(_kernel, center=center, options=options)
+    return _evaluate.run(kernel, x, scale, bias, where, axis=reduced, out=out)
+
+
+def _kernel(x, scale, bias, where, axis, center, options):
+    map = standardize(x, scale, bias, where, axis, options)
+    if center == "last":
+        last = _last(x, where, axis, map.center)
+        map = map._replace(center=last, center_residual=last * 0)
+    return apply(map, x), map
+
+
+def _last(x, where, axis, like):
+    """The last observed element of each instance, in the order of the axes; else 0."""
+    xp = array_api_compat.array_namespace(x)
+    if where is None:
+        at = tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))
+        return xp.astype(x[at], like.dtype)
+    seen = where & xp.full_like(x, True, dtype=xp.bool)
+    for one in reversed(axis):
+        counted = xp.astype(seen, like.dtype)
+        rank = xp.cumulative_sum(counted, axis=one)
+        count = xp.sum(counted, axis=one, keepdims=True)
+        x = xp.where(seen & (rank == count), x, xp.zeros_like(x))
+        x, seen = xp.sum(x, axis=one, keepdims=True), count > 0
+    return xp.astype(x, like.dtype)

@@ -1,0 +1,32 @@
+"""Powers of two that keep squares and differences of any finite data within range.
+
+Multiplying by a power of two is exact, so a result within range does not change by a bit.
+"""
+
+from typing import Any
+
+from revnorm._checks import Array
+
+# The exponent of the largest finite number, by width in bits.
+_EXPONENT = {16: 16, 32: 128}
+
+
+def squarable(xp: Any, reach: Array) -> Array:
+    """A power of two that brings magnitudes up to `reach` near enough to 1 to sum squares."""
+    top = _exponent(xp, reach)
+    edge, step, end = 2.0 ** (top * 5 // 16), 2.0 ** (top * 5 // 8), 2.0 ** (top * 15 // 16)
+    one = xp.ones_like(reach)
+    small = xp.where(reach < 1 / end, one * end, one * step)
+    return xp.where(reach > edge, one / step, xp.where(reach < 1 / edge, small, one))
+
+
+def invertible(xp: Any, reach: Array) -> Array:
+    """A power of two with which `reach` can be doubled, and its inverse is finite."""
+    top = _exponent(xp, reach)
+    edge, step = 2.0 ** (top * 7 // 8), 2.0 ** (top // 4)
+    one = xp.ones_like(reach)
+    return xp.where(reach > edge, one / step, xp.where(reach < 1 / edge, one * step, one))
+
+
+def _exponent(xp: Any, array: Array) -> int:
+    return _EXPONENT.get(xp.finfo(array.dtype).bits, 1024)
