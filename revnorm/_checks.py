@@ -10,6 +10,10 @@ import array_api_compat
 
 Array = Any
 
+# What a function may be called without, and what may be 1-D along `channel_axis`.
+_OPTIONAL = ("scale", "bias")
+_PER_CHANNEL = ("scale", "bias", "gate")
+
 
 class Options(NamedTuple):
     """What is chosen once for a whole call, and is no array."""
@@ -25,16 +29,19 @@ class AxisError(ValueError, IndexError):
 
 
 def namespace(**named: Array) -> Any:
-    """The one array namespace of all named arguments that are not None."""
-    arrays = {name: array for name, array in named.items() if array is not None}
-    for name, array in arrays.items():
+    """The one array namespace of all named arguments."""
+    for name, array in named.items():
         if not array_api_compat.is_array_api_obj(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
     try:
-        return array_api_compat.array_namespace(*arrays.values())
+        return array_api_compat.array_namespace(*named.values())
     except TypeError as error:
-        kinds = ", ".join(f"`{name}` {type(a).__module__}" for name, a in arrays.items())
+        kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
+
+
+def _library(array: Array) -> str:
+    return array_api_compat.array_namespace(array).__name__.removeprefix("array_api_compat.")
 
 
 def floating(xp: Any, **named: Array) -> None:
@@ -66,12 +73,21 @@ def options(**chosen: Any) -> Options:
 
 
 def operands(
-    x: Array, axis: Any, channel_axis: Any = None, where: Array = None, **parameters: Any
+    x: Array,
+    axis: Any,
+    channel_axis: Any = None,
+    where: Array = None,
+    *,
+    name: str = "x",
+    **parameters: Any,
 ) -> tuple[Any, ...]:
     """The reduced axes, the mask and the parameters, all laid out with the axes of `x`."""
-    given = {name: p for name, p in parameters.items() if not _is_number(p)}
-    xp = namespace(x=x, where=where, **given)
-    reduced = sample(xp, x, axis)
+    given = {} if where is None else {"where": where}
+    for parameter_name, value in parameters.items():
+        if not _is_number(value) and not (value is None and parameter_name in _OPTIONAL):
+            given[parameter_name] = value
+    xp = namespace(**{name: x}, **given)
+    reduced = sample(xp, x, axis, name=name)
     if channel_axis is not None:
         channel_axis = kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     laid = [parameter(xp, n, p, shape(x), channel_axis) for n, p in parameters.items()]
@@ -95,14 +111,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def _is_int(value: Any) -> bool:
+    try:
+        index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
 def one_axis(name: str, axis: Any, ndim: int) -> int:
     """A single axis, counted from the front."""
-    try:
-        if isinstance(axis, bool):
-            raise TypeError
-        counted = index(axis)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an int, got {axis!r}") from None
+    if not _is_int(axis):
+        raise TypeError(f"`{name}` must be an int, got {axis!r}")
+    counted = index(axis)
     if not -ndim <= counted < ndim:
         dims = f"{ndim} dimension{'s' * (ndim != 1)}"
         raise AxisError(f"`{name}` must lie within an array of {dims}, got {counted}")
@@ -111,9 +132,9 @@ def one_axis(name: str, axis: Any, ndim: int) -> int:
 
 def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """The reduced axes in increasing order, counted from the front."""
-    if axis is None:
-        raise TypeError("`axis` must be an int or a tuple of ints, got None")
     named = axis if isinstance(axis, tuple) else (axis,)
+    if not all(map(_is_int, named)):
+        raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}")
     if not named:
         raise ValueError("`axis` must name at least one axis, got ()")
     counted = sorted(one_axis("axis", one, ndim) for one in named)
@@ -178,7 +199,7 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
     """Raises unless `given` is None, or a tuple of arrays shaped as `x` with `reduced` at 1."""
     if given is None:
         return
-    if not hasattr(given, "count"):
+    if not hasattr(given, "residual"):
         raise TypeError(f"`{name}` must be a Moments, got {type(given).__name__}")
     namespace(x=x, **{name: given.mean})
     against = tuple(1 if i in reduced else size for i, size in enumerate(x.shape))
@@ -190,19 +211,25 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
 
 def same_instances(name: str, other: Array, x: Array, reduced: tuple[int, ...]) -> None:
     """Raises unless `other` has the axes of `x`, and sizes that fit but for the reduced ones."""
-    namespace(x=x, **{name: other})
+    xp = namespace(x=x, **{name: other})
     against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
     if other.ndim != x.ndim or not fits(other.shape, against):
         raise ValueError(
-            f"`{name}` must broadcast against shape {against}, None being any size, "
-            f"got shape {shape(other)}"
+            f"`{name}` must broadcast against shape {_sizes(against)}, got shape {shape(other)}"
         )
+    sample(xp, other, reduced, name=name)
+
+
+def _sizes(wanted: tuple[Any, ...]) -> str:
+    return str(wanted).replace("None", "any")
 
 
 def tables(
     xp: Any, scales: Array, biases: Array, labels: Array, x: Array, batch: int, channel: int
 ) -> None:
     """Raises unless there is a row of scales and biases for each label, and a label each."""
+    if batch == channel:
+        raise ValueError(f"`channel_axis` must differ from `batch_axis`, got {channel} for both")
     floating(xp, scales=scales, biases=biases)
     weighted = xp.isdtype(labels.dtype, "real floating")
     if not weighted and not xp.isdtype(labels.dtype, "integral"):
@@ -217,7 +244,9 @@ def tables(
     for name, array in (("scales", scales), ("biases", biases), ("labels", labels)):
         known = [(a, b) for a, b in zip(array.shape, wanted[name]) if None not in (a, b)]
         if array.ndim != len(wanted[name]) or any(a != b for a, b in known):
-            raise ValueError(f"`{name}` must be of shape {wanted[name]}, got shape {shape(array)}")
+            raise ValueError(
+                f"`{name}` must be of shape {_sizes(wanted[name])}, got shape {shape(array)}"
+            )
 
 
 def parameter(
@@ -228,8 +257,10 @@ def parameter(
         return value
     floating(xp, **{name: value})
     if channel_axis is None or value.ndim != 1:
-        hint = f"; a 1-D `{name}` of the channels needs `channel_axis`"
-        broadcasts(name, value, against, hint if channel_axis is None else "")
+        hint = ""
+        if channel_axis is None and name in _PER_CHANNEL:
+            hint = f"; a 1-D `{name}` of the channels needs `channel_axis`"
+        broadcasts(name, value, against, hint)
         return aligned(xp, value, len(against))
     channels = against[channel_axis]
     if None not in (channels, value.shape[0]) and value.shape[0] != channels:

@@ -53,10 +53,10 @@ class Layout(_Axes):
         reduced = [i for i, letter in enumerate(letters) if letter in "HWDLTSU"]
         once = [letter for letter in letters if letter not in "SU"]
         known = len(batch) + len(channel) + len(reduced) == len(letters)
-        if not known or len(batch) > 1 or len(set(once)) < len(once):
+        if not letters or not known or len(batch) > 1 or len(set(once)) < len(once):
             raise ValueError(
-                "`letters` must be of N or B, C, H, W, D, L, T, S and U, at most one batch "
-                f"letter and one C, and only S and U twice, got {letters!r}"
+                "`letters` must name each axis by one of N, B, C, H, W, D, L, T, S and U, with "
+                f"at most one of N and B, and only S and U repeated, got {letters!r}"
             )
         ends = (channel[0] if channel else None, batch[0] if batch else None)
         return super().__new__(cls, tuple(reduced), *ends)
