@@ -1,5 +1,6 @@
 """Array libraries of the tests' table, eager or compiled, as strings that name a benchmark."""
 
+import operator
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import ways
-from .ways import Array, Function
+from .ways import Function
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 backends = import_module("backends")
@@ -40,14 +41,25 @@ LIBRARIES = {
 }
 
 
-def bound(name: str, function: Callable[..., Any], arrays: tuple, keywords: dict) -> Function:
-    """The function on a library's own copies of NumPy arrays, waited for."""
-    backend = backend_of(name)
-    engine = LIBRARIES[name].engine
+def bound(
+    name: str,
+    function: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    keywords: dict[str, Any],
+    *,
+    into: bool = False,
+    calls: int = 1,
+) -> Function:
+    """Calls on a library's own copies of NumPy arrays, the last one waited for.
+
+    With `into` the result goes into an array made beforehand, where the library has such.
+    """
+    backend, engine = backend_of(name), LIBRARIES[name].engine
     held = [backend.asarray(one, one.dtype.name) for one in arrays]
+    if into and backend.library != "jax":
+        keywords = keywords | {"out": backend.asarray(arrays[0], arrays[0].dtype.name)}
     run = partial(ways.compiled(function, engine) if engine else function, **keywords)
-    wait = waiter(backend)
-    return lambda: wait(run(*held))
+    return _repeated(lambda: run(*held), waiter(backend), calls)
 
 
 def backend_of(name: str) -> Any:
@@ -68,29 +80,28 @@ def waiter(backend: Any) -> Callable[[Any], Any]:
         return import_module("jax").block_until_ready
     if backend.device != "cuda":
         return lambda result: result
-    synchronize = {
-        "torch": lambda: import_module("torch").cuda.synchronize,
-        "cupy": lambda: import_module("cupy").cuda.get_current_stream().synchronize,
-    }[backend.library]()
-
-    def wait(result: Array) -> Array:
-        synchronize()
-        return result
-
-    return wait
+    if backend.library == "torch":
+        synchronize = import_module("torch").cuda.synchronize
+    else:
+        synchronize = import_module("cupy").cuda.get_current_stream().synchronize
+    return lambda result: (synchronize(), result)[1]
 
 
-def copy(name: str, x: np.ndarray) -> Function:
-    """A copy of the same bytes, into an array that exists where the library has such."""
+def copy(name: str, x: np.ndarray, *, calls: int = 1) -> Function:
+    """Copies of the same bytes, into an array that exists where the library has such."""
     backend = backend_of(name)
-    held, wait = backend.asarray(x, x.dtype.name), waiter(backend)
+    held, to = (backend.asarray(x, x.dtype.name) for _ in range(2))
     if backend.library == "jax":
-        duplicate = import_module("jax.numpy").copy
-        return lambda: wait(duplicate(held))
-    to = backend.asarray(x, x.dtype.name)
+        once = partial(import_module("jax.numpy").copy, held)
+    else:
+        once = partial(operator.setitem, to, ..., held)
+    return _repeated(once, waiter(backend), calls)
 
-    def into() -> Array:
-        to[...] = held
-        return wait(to)
 
-    return into
+def _repeated(once: Function, wait: Callable[[Any], Any], calls: int) -> Function:
+    def run() -> Any:
+        for _ in range(calls):
+            result = once()
+        return wait(result)
+
+    return run

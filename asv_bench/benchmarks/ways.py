@@ -135,23 +135,22 @@ def revin_compiled(x: np.ndarray) -> Function:
 
 
 def revin_published(x: np.ndarray) -> Function:
-    """The code of ts-kim's RevIN: norm with its affine parameters, then denorm."""
     t, weight, bias = (torch().from_numpy(one) for one in (x, *affine(x)))
-    sqrt, var = torch().sqrt, torch().var
+    return lambda: published_revin(t, weight, bias)
 
-    def there_and_back() -> Array:
-        mean = t.mean(dim=1, keepdim=True)
-        stdev = sqrt(var(t, dim=1, keepdim=True, unbiased=False) + EPS)
-        y = t - mean
-        y = y / stdev
-        y = y * weight
-        y = y + bias
-        z = y - bias
-        z = z / (weight + EPS * EPS)
-        z = z * stdev
-        return z + mean
 
-    return there_and_back
+def published_revin(x: Array, weight: Array, bias: Array, /) -> Array:
+    """The code of ts-kim's RevIN in PyTorch: norm with its affine parameters, then denorm."""
+    mean = x.mean(dim=1, keepdim=True)
+    stdev = torch().sqrt(torch().var(x, dim=1, keepdim=True, unbiased=False) + EPS)
+    y = x - mean
+    y = y / stdev
+    y = y * weight
+    y = y + bias
+    z = y - bias
+    z = z / (weight + EPS * EPS)
+    z = z * stdev
+    return z + mean
 
 
 def undo(y: Array, map: rn.AffineMap) -> Array:
