@@ -5,7 +5,7 @@ float64 whose unevaluated sum carries about 106 bits.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -70,6 +70,11 @@ def reference(name: str, /, *arrays: Any, **keywords: Any) -> Any:
     >>> reference("instance_norm", np.float32([1.0, 3.0]), axis=0, eps=0.0)
     array([-1.,  1.])
     """
+    return evaluate(name, *arrays, **keywords)[0]
+
+
+def evaluate(name: str, /, *arrays: Any, **keywords: Any) -> tuple[Any, Any]:
+    """The reference, and the magnitude of the largest term that each of its elements sums."""
     if name not in _KERNELS:
         raise ValueError(f"`name` must be one of {', '.join(_KERNELS)}, got {name!r}")
     size = max(np.size(array) for array in arrays if not hasattr(array, "count"))
@@ -78,10 +83,10 @@ def reference(name: str, /, *arrays: Any, **keywords: Any) -> Any:
     keywords.pop("out", None), keywords.pop("precision", None)
     data = (np.asarray(arrays[0], dtype=np.float64), *arrays[1:])
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        result = _KERNELS[name](kind, *data, **keywords)
-    if isinstance(result, tuple):
-        return tuple(_as_result(one, wide) for one in result)
-    return _as_result(result, wide)
+        value, reach = _KERNELS[name](kind, *data, **keywords)
+    if isinstance(value, tuple):
+        return tuple(_as_result(one, wide) for one in value), reach
+    return _as_result(value, wide), reach
 
 
 def _as_result(value: np.ndarray, wide: bool) -> np.ndarray:
@@ -336,13 +341,10 @@ def _inverse(kind: Any, frame: _Frame, z: Any) -> Any:
 
 
 def _affine(kind: Any, z: Any, scale: Any, bias: Any, seen: np.ndarray, parameters: Any) -> Any:
-    """z · scale + bias, but for instances of which nothing was seen."""
-    y = z
-    if scale is not None:
-        y = y * kind.of(_laid(scale, *parameters))
-    if bias is not None:
-        y = y + kind.of(_laid(bias, *parameters))
-    return y.select(seen, z)
+    """z · scale + bias, but for instances of which nothing was seen; and the summands."""
+    product = z if scale is None else z * kind.of(_laid(scale, *parameters))
+    added = kind.of(0.0 if bias is None else _laid(bias, *parameters))
+    return (product + added).select(seen, z), (product, added)
 
 
 def _laid(parameter: Any, ndim: int, channel_axis: int | None) -> np.ndarray:
@@ -354,14 +356,18 @@ def _laid(parameter: Any, ndim: int, channel_axis: int | None) -> np.ndarray:
     return values
 
 
-def _finished(y: Any, x: np.ndarray, *frames: _Frame, slope: Any = 1.0) -> np.ndarray:
-    """Rounded, with NaN where the data or its statistics are not finite."""
-    value = np.asarray(y.rounded())
-    spoilt = ~np.isfinite(x)
-    value = np.where(spoilt, x * np.sign(slope), value)
+def _finished(
+    y: Any, x: np.ndarray, *frames: _Frame, terms: Sequence[Any], slope: Any = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded, with NaN where the data or its statistics are not finite; the largest term."""
+    value = y.rounded()
+    value = np.where(np.isfinite(x), value, x * np.sign(slope))
     for frame in frames:
         value = np.where(frame.finite, value, np.nan)
-    return value
+    reach = np.abs(value)
+    for term in terms:
+        reach = np.fmax(reach, np.abs(term.rounded()))
+    return value, reach
 
 
 def _instance_norm(
@@ -369,9 +375,9 @@ def _instance_norm(
 ):
     frame = _frame(kind, x if moments is None else moments, axis, **options)
     z = _forward(kind, frame, x)
-    y = _affine(kind, z, scale, bias, frame.seen, (x.ndim, channel_axis))
+    y, terms = _affine(kind, z, scale, bias, frame.seen, (x.ndim, channel_axis))
     slope = 1.0 if scale is None else _laid(scale, x.ndim, channel_axis)
-    return _finished(y, x, frame, slope=slope)
+    return _finished(y, x, frame, terms=terms, slope=slope)
 
 
 def _revin(
@@ -393,9 +399,9 @@ def _revin(
         last = kind.of(np.ldexp(safe, -frame.unit))
         frame = frame._replace(near=last, step=last - last)
     z = _forward(kind, frame, x)
-    y = _affine(kind, z, scale, bias, frame.seen, (x.ndim, channel_axis))
+    y, terms = _affine(kind, z, scale, bias, frame.seen, (x.ndim, channel_axis))
     slope = 1.0 if scale is None else _laid(scale, x.ndim, channel_axis)
-    return _finished(y, x, frame, slope=slope)
+    return _finished(y, x, frame, terms=terms, slope=slope)
 
 
 def _last(x: np.ndarray, axis: tuple[int, ...], where: Any) -> np.ndarray:
@@ -422,11 +428,15 @@ def _adain(
     options = {"eps": eps, "correction": correction}
     frame = _frame(kind, content, axis, where, **options)
     target = _frame(kind, style, axis, style_where, **options)
-    y = _inverse(kind, target, _forward(kind, frame, content))
+    z = _forward(kind, frame, content)
+    zero = z - z
+    styled = _inverse(kind, target, z)
+    mean = _inverse(kind, target, zero)
     weight = kind.of(strength)
     kept = kind.of(np.where(np.isfinite(content), content, 0.0))
-    y = y * weight + kept * (kind.of(1.0) - weight)
-    return _finished(y, content, frame, target)
+    rest = kept * (kind.of(1.0) - weight)
+    y = styled * weight + rest
+    return _finished(y, content, frame, target, terms=(styled - mean, mean, rest))
 
 
 def _batch_instance_norm(
@@ -448,10 +458,15 @@ def _batch_instance_norm(
     batch = _frame(kind, x if batch_moments is None else batch_moments, pooled, where, eps=eps)
     instance = _frame(kind, x, reduced, where, eps=eps)
     weight = kind.of(_laid(gate, x.ndim, channel_axis))
-    mixed = weight * _forward(kind, batch, x)
-    mixed = mixed + (kind.of(1.0) - weight) * _forward(kind, instance, x)
-    y = _affine(kind, mixed, scale, bias, True, (x.ndim, channel_axis))
-    return _finished(y, x, batch, instance)
+    pooled_part = weight * _forward(kind, batch, x)
+    own_part = (kind.of(1.0) - weight) * _forward(kind, instance, x)
+    mixed = pooled_part + own_part
+    y, terms = _affine(kind, mixed, scale, bias, True, (x.ndim, channel_axis))
+    products = (
+        _affine(kind, part, scale, None, True, (x.ndim, channel_axis))[0]
+        for part in (pooled_part, own_part)
+    )
+    return _finished(y, x, batch, instance, terms=(*terms, *products))
 
 
 def _conditional_instance_norm(
@@ -463,7 +478,8 @@ def _conditional_instance_norm(
     shape[batch_axis], shape[channel_axis] = x.shape[batch_axis], x.shape[channel_axis]
     ahead = batch_axis % x.ndim < channel_axis % x.ndim
     scale, bias = (_rows(kind, t, labels, shape, ahead) for t in (scales, biases))
-    return _finished(_forward(kind, frame, x) * scale + bias, x, frame)
+    product = _forward(kind, frame, x) * scale
+    return _finished(product + bias, x, frame, terms=(product, bias))
 
 
 def _rows(kind: Any, table: Any, labels: np.ndarray, shape: list[int], ahead: bool) -> Any:
@@ -480,8 +496,9 @@ def _rows(kind: Any, table: Any, labels: np.ndarray, shape: list[int], ahead: bo
 
 def _spatially_adaptive_norm(kind, x, scale_map, bias_map, *, axis, eps=1e-5):
     frame = _frame(kind, x, axis, eps=eps)
-    slope = kind.of(1.0) + kind.of(scale_map)
-    return _finished(_forward(kind, frame, x) * slope + kind.of(bias_map), x, frame)
+    product = _forward(kind, frame, x) * (kind.of(1.0) + kind.of(scale_map))
+    bias = kind.of(bias_map)
+    return _finished(product + bias, x, frame, terms=(product, bias))
 
 
 def _moments(kind, x, *, axis, where=None, correction=0):
@@ -490,7 +507,7 @@ def _moments(kind, x, *, axis, where=None, correction=0):
     count = np.sum(observed, axis=_axes(axis, x.ndim), keepdims=True).astype(np.longdouble)
     mean = np.where(finite, (near + step).scaled(unit).rounded(), np.nan)
     variance = np.where(finite, variance.scaled(2 * unit).rounded(), np.nan)
-    return np.where(seen, mean, 0), np.where(seen, variance, 0), count
+    return (np.where(seen, mean, 0), np.where(seen, variance, 0), count), None
 
 
 _KERNELS = {

@@ -1,0 +1,110 @@
+"""Arrays of any library from NumPy and back, and the widths of their types."""
+
+import importlib
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+# Bits of the significand, the leading one among them, and the largest exponent.
+_FORMATS = {
+    "float16": (11, 15),
+    "bfloat16": (8, 127),
+    "float32": (24, 127),
+    "float64": (53, 1023),
+}
+
+_MODULES = {
+    "numpy": "numpy",
+    "torch": "torch",
+    "jax": "jax.numpy",
+    "dask": "dask.array",
+    "array-api-strict": "array_api_strict",
+    "ndonnx": "ndonnx",
+    "cupy": "cupy",
+}
+
+LIBRARIES = tuple(_MODULES)
+
+
+def module(library: str) -> Any:
+    """The module of an array library; ImportError where it is not installed."""
+    if library not in _MODULES:
+        raise ValueError(f"`library` must be one of {', '.join(LIBRARIES)}, got {library!r}")
+    return importlib.import_module(_MODULES[library])
+
+
+def significand(dtype: str) -> tuple[int, int]:
+    """Bits of the significand and the largest exponent of a type."""
+    if dtype not in _FORMATS:
+        raise ValueError(f"`dtype` must be one of {', '.join(_FORMATS)}, got {dtype!r}")
+    return _FORMATS[dtype]
+
+
+def to_numpy(array: Any, /) -> np.ndarray:
+    """The values of an array of any library; float32 where they are bfloat16."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_torch_array(array):
+        array = array.detach().cpu()
+        return (array.float() if "bfloat16" in str(array.dtype) else array).numpy()
+    if array_api_compat.is_ndonnx_array(array):
+        return array.unwrap_numpy()
+    if array_api_compat.is_dask_array(array):
+        return to_numpy(array.compute())
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if type(array).__module__.startswith("array_api_strict"):
+        array = array.to_device(type(array.device)("CPU_DEVICE"))
+    values = np.asarray(array)
+    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
+
+
+def from_numpy(
+    array: Any, library: str = "numpy", /, *, dtype: str | None = None, device: Any = None
+) -> Any:
+    """An array of a library with the values of a NumPy array.
+
+    Strides are kept where the library has them and can take these.
+    """
+    xp = module(library)
+    array = np.asarray(array)
+    if library == "torch":
+        if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+            array = array.copy(order="K")
+        tensor = xp.from_numpy(array)
+        return tensor.to(device=device, dtype=None if dtype is None else getattr(xp, dtype))
+    wanted = None if dtype is None else getattr(xp, dtype, None)
+    if dtype == "bfloat16" and wanted is None:
+        raise ValueError(f"`dtype` must be one that {library} has, got 'bfloat16'")
+    if library == "numpy":
+        return array if dtype is None else array.astype(dtype, order="K", copy=False)
+    if library == "cupy":
+        with xp.cuda.Device(device):
+            return xp.asarray(array, dtype=wanted)
+    if library == "dask":
+        return xp.from_array(array if wanted is None else array.astype(dtype))
+    if library == "array-api-strict" and isinstance(device, str):
+        device = xp.Device(device)
+    return xp.asarray(array, dtype=wanted, device=device)
+
+
+def has_wider(library: str, dtype: str, device: Any = None) -> bool:
+    """Whether a library has float64 on a device, and the type is narrower than that."""
+    empty = from_numpy(np.zeros(1, dtype=np.float32), library, device=device)
+    info = array_api_compat.array_namespace(empty).__array_namespace_info__()
+    known = info.dtypes(device=array_api_compat.device(empty), kind="real floating")
+    return dtype != "float64" and "float64" in known
+
+
+def rounded(values: Any, dtype: str) -> np.ndarray:
+    """Values of float64 rounded to a type, bfloat16 being held in float32."""
+    if dtype != "bfloat16":
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(values).astype(dtype, order="K")
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.asarray(values).astype(np.float32, order="K")
+        bits = significand(dtype)[0]
+        fraction, exponent = np.frexp(single)
+        exact = np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits)
+        return np.where(np.isfinite(single), exact, single).astype(np.float32)
