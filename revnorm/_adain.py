@@ -2,11 +2,12 @@
 
 from functools import partial
 from numbers import Real
+from typing import Any
 
-from revnorm import _checks, _evaluate
-from revnorm._affine import apply, blend, identity, standardize, standardizer
+from revnorm import _checks
+from revnorm._affine import AffineMap, blend, identity, normalize, standardize, standardizer
 from revnorm._checks import Array
-from revnorm._moments import Moments
+from revnorm._moments import Moments, Sample
 
 
 def adain(
@@ -83,12 +84,15 @@ def adain(
     else:
         _checks.same_instances("style", style, content, reduced)
     style_map = standardizer(style, axis=reduced, where=style_where, **options._asdict())
-    kernel = partial(_kernel, options=options)
-    return _evaluate.run(kernel, content, style_map, strength, where, axis=reduced, out=out)
+    build = partial(_restyled, options=options)
+    keywords = dict(axis=reduced, options=options, where=where, out=out)
+    return normalize(build, content, style_map, strength, **keywords)[0]
 
 
-def _kernel(content, style, strength, where, axis, options):
-    map = style.inv @ standardize(content, None, None, where, axis, options)
+def _restyled(
+    sample: Sample, style: AffineMap, strength: Any, options: _checks.Options
+) -> AffineMap:
+    map = style.inv @ standardize(sample, None, None, options)
     if not (isinstance(strength, Real) and strength == 1):
         map = blend([map, identity(map.center)], [strength, 1 - strength])
-    return apply(map, content)
+    return map

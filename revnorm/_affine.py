@@ -7,16 +7,16 @@ The inverse swaps the frames, so it divides by the very number that the map mult
 """
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _checks, _evaluate
+from revnorm import _blocks, _checks
 from revnorm._checks import Array
-from revnorm._moments import Moments, measure, two_sum
+from revnorm._moments import Moments, Sample, corrected, measure, statistics
 from revnorm._scaling import invertible
+from revnorm._sums import two_sum
 
 
 class AffineMap(NamedTuple):
@@ -60,7 +60,7 @@ class AffineMap(NamedTuple):
         """The map applied to an array that broadcasts against it; dtype as `x`."""
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        return apply(self, x)
+        return transform(self, x)
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
         """The map that applies `inner`, then this one."""
@@ -174,12 +174,11 @@ def standardizer(
     )
     if isinstance(x, Moments):
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        return standardize(x, (), scale, bias, None, options)
+        return standardize(Sample(*x, None), scale, bias, options)
     reduced, where, scale, bias = _checks.operands(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
-    kernel = partial(standardize, options=options)
-    return _evaluate.run(kernel, x, scale, bias, where, axis=reduced)
+    return standardize(statistics(x, where, reduced, options), scale, bias, options)
 
 
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
@@ -243,27 +242,91 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     )
 
 
-def standardize(
-    source: Array | Moments,
-    scale: Any,
-    bias: Any,
-    where: Array | None,
+def normalize(
+    build: Callable[..., AffineMap],
+    x: Array,
+    *operands: Any,
     axis: tuple[int, ...],
     options: _checks.Options,
-) -> AffineMap:
-    """`standardizer` without its checks: pure, on operands that have the axes of the data."""
-    if isinstance(source, Moments):
-        moments, power = source, None
-    else:
-        moments, power = measure(source, axis, where, options.correction, options.precision)
-    xp = array_api_compat.array_namespace(moments.mean)
-    map = then(_frame(xp, moments, power, options), scale, bias)
-    unseen, one = moments.count == 0, xp.ones_like(map.divisor)
+    where: Array | None = None,
+    given: Moments | None = None,
+    out: Array | None = None,
+) -> tuple[Array, AffineMap]:
+    """`x` under the map that `build(sample, *operands)` makes of its statistics, and that map."""
+    _checks.writable(out, x)
+    if given is not None or _blocks.is_long(x, axis):
+        known = statistics(x, where, axis, options) if given is None else Sample(*given, None)
+        map = build(known, *operands)
+        return transform(map, x, out=out), map
+
+    def kernel(x: Array, where: Array, *arguments: Any) -> Any:
+        *operands, axis = arguments
+        sample, d, shift = measure(x, where, axis, options)
+        sample = corrected(sample, options)
+        return _stretch(build(sample, *operands), d, shift, sample.power, x.dtype), *sample
+
+    y, *sample = _blocks.each(kernel, x, where, *operands, axis=axis, out=out)
+    return y, build(Sample(*sample), *operands)
+
+
+def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
+    """The map applied, block by block where that can be done."""
+    xp = array_api_compat.array_namespace(x)
+    map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))
+    shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in map))
+
+    def kernel(x: Array, map: AffineMap, axis: tuple[int, ...]) -> Any:
+        return (apply(map, x),)
+
+    fits = all(_checks.fits(field.shape, x.shape) for field in map)
+    if not fits or x.ndim == 0:
+        return apply(map, x)
+    return _blocks.each(kernel, x, map, axis=shared, out=out, whole=False)[0]
+
+
+def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options) -> AffineMap:
+    """The map to mean 0 and variance 1, then the scale and bias; of no sample, the identity."""
+    map = then(frame(sample, options), scale, bias)
+    xp = array_api_compat.array_namespace(sample.mean)
+    unseen, one = sample.count == 0, xp.ones_like(map.divisor)
     return map._replace(
         divisor=xp.where(unseen, one, map.divisor),
         factor=xp.where(unseen, one, map.factor),
         offset=xp.where(unseen, xp.zeros_like(map.offset), map.offset),
     )
+
+
+def frame(sample: Sample, options: _checks.Options) -> AffineMap:
+    """The map to mean 0 and variance 1."""
+    xp = array_api_compat.array_namespace(sample.mean)
+    mean, residual, _, _, power = sample
+    std = _deviation(xp, sample, options)
+    if power is not None:
+        mean, residual = mean / power, residual / power
+    std = xp.where(std == 0, xp.ones_like(std), std)
+    return identity(std)._replace(center=mean, center_residual=residual, divisor=std)
+
+
+def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
+    """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
+    variance, power, eps = sample.variance, sample.power, options.eps
+    one, zero = xp.ones_like(variance), xp.zeros_like(variance)
+
+    def root(a: Array) -> Array:
+        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, one)), zero)
+
+    if power is None:
+        clamped = xp.where(variance < eps, one * eps, variance)
+        return root(clamped if options.eps_mode == "clamp" else variance + eps)
+    # Magnified data are too small beside any usual eps to add the two before the root.
+    small, least = root(variance) / power, one * math.sqrt(eps)
+    large = xp.maximum(small, least)
+    if options.eps_mode == "clamp" or not eps:
+        return large
+    ratio = xp.minimum(small, least) / large
+    shrunk = xp.where(power > 1, one, power)
+    together = root(variance + eps * shrunk * shrunk) / shrunk
+    return xp.where(power > 1, large * xp.sqrt(1 + ratio * ratio), together)
 
 
 def identity(shaped: Array) -> AffineMap:
@@ -284,37 +347,33 @@ def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
 
 
 def apply(map: AffineMap, x: Array) -> Array:
-    """The map applied, rounded once to the dtype of `x` where the map's is wider."""
+    """The map applied to a whole array."""
     xp = array_api_compat.array_namespace(x)
-    center, center_residual, divisor, factor, offset, offset_residual = map
-    z = xp.astype(x, xp.result_type(x, center), copy=False)
+    z = xp.astype(x, xp.result_type(x, map.center), copy=False)
     if z.dtype == xp.float64 and x.dtype != z.dtype:
-        scale = _ratio(factor, divisor)
-        low = offset_residual - center_residual * scale
-        return xp.astype((z - center) * scale + (offset + low), x.dtype)
-    p = invertible(xp, xp.maximum(abs(center), divisor))
-    q = invertible(xp, xp.maximum(abs(offset), abs(factor)))
-    scale = _ratio(factor * q, divisor * p)
-    d = (z * p - center * p) - center_residual * p
-    y = ((d * scale + offset_residual * q) + offset * q) / q
-    return xp.astype(y, x.dtype, copy=False)
+        return _stretch(map, z - map.center, map.center, None, x.dtype)
+    power = invertible(xp, xp.maximum(abs(map.center), map.divisor))
+    # The low bits go to the side whose own numbers are small enough to hold them.
+    scale = map.scale
+    low = map.center_residual - _ratio(map.offset_residual, scale)
+    held = abs(map.center * scale) <= abs(map.offset)
+    shift = (map.center + xp.where(held, low, xp.zeros_like(low))) * power
+    return _stretch(map, z * power - shift, shift, power, x.dtype)
 
 
-def _frame(xp: Any, moments: Moments, power: Any, options: _checks.Options) -> AffineMap:
-    """The map to mean 0 and variance 1."""
-    mean, residual, variance, _ = moments
-    zero, one = xp.zeros_like(variance), xp.ones_like(variance)
-    varies = variance != 0
-    std = xp.where(varies, xp.sqrt(xp.where(varies, variance, one)), zero)
-    if power is not None:
-        mean, residual, std = mean / power, residual / power, std / power
-    if options.eps:
-        root = xp.full_like(std, math.sqrt(options.eps))
-        large = xp.maximum(std, root)
-        ratio = xp.minimum(std, root) / large
-        std = large if options.eps_mode == "clamp" else large * xp.sqrt(1 + ratio * ratio)
-    std = xp.where(std == 0, one, std)
-    return identity(std)._replace(center=mean, center_residual=residual, divisor=std)
+def _stretch(map: AffineMap, d: Array, shift: Array, power: Array | None, dtype: Any) -> Array:
+    """The map applied to x, given d = x · power − shift, with a shift near the center."""
+    xp = array_api_compat.array_namespace(d)
+    center, center_residual, divisor, factor, offset, offset_residual = map
+    if power is None:
+        slope = _ratio(factor, divisor)
+        missed = (shift - center) - center_residual
+        return xp.astype(d * slope + (offset + (offset_residual + missed * slope)), dtype)
+    reach = invertible(xp, xp.maximum(abs(offset), abs(factor)))
+    slope = _ratio(factor * reach, divisor * power)
+    missed = (shift - center * power) - center_residual * power
+    level = offset * reach + (offset_residual * reach + missed * slope)
+    return xp.astype((d * slope + level) / reach, dtype, copy=False)
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

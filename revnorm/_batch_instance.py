@@ -1,11 +1,12 @@
 """Batch-Instance normalization: between batch norm and instance norm, by a gate."""
 
 from functools import partial
+from typing import Any
 
-from revnorm import _checks, _evaluate
-from revnorm._affine import apply, blend, standardize, then
+from revnorm import _checks
+from revnorm._affine import AffineMap, blend, normalize, standardize, standardizer, then
 from revnorm._checks import Array
-from revnorm._moments import Moments, moments
+from revnorm._moments import Moments, Sample, moments
 
 
 def batch_instance_norm(
@@ -81,12 +82,14 @@ def batch_instance_norm(
     _checks.statistics("batch_moments", batch_moments, x, pooled)
     if batch_moments is None:
         batch_moments = moments(x, axis=pooled, where=where, precision=precision)
-    kernel = partial(_kernel, options=options)
-    operands = (gate, scale, bias, where, batch_moments)
-    return _evaluate.run(kernel, x, *operands, axis=reduced, out=out)
+    batch = standardizer(batch_moments, eps=eps)
+    build = partial(_gated, options=options)
+    keywords = dict(axis=reduced, options=options, where=where, out=out)
+    return normalize(build, x, batch, gate, scale, bias, **keywords)[0]
 
 
-def _kernel(x, gate, scale, bias, where, batch_moments, axis, options):
-    batch = standardize(batch_moments, None, None, None, axis, options)
-    instance = standardize(x, None, None, where, axis, options)
-    return apply(then(blend([batch, instance], [gate, 1 - gate]), scale, bias), x)
+def _gated(
+    sample: Sample, batch: AffineMap, gate: Any, scale: Any, bias: Any, options: _checks.Options
+) -> AffineMap:
+    instance = standardize(sample, None, None, options)
+    return then(blend([batch, instance], [gate, 1 - gate]), scale, bias)

@@ -56,11 +56,18 @@ def has_float64(xp: Any, device: Any) -> bool:
     return "float64" in info.dtypes(device=device, kind="real floating")
 
 
-def work_dtype(xp: Any, x: Array, precision: str) -> Any:
-    """The dtype computed in: float64 where there is one, or the input's own, at least float32."""
-    if precision == "full" and has_float64(xp, array_api_compat.device(x)):
-        return xp.result_type(x.dtype, xp.float64)
-    return xp.result_type(x.dtype, xp.float32)
+def recipe(xp: Any, x: Array, precision: str) -> tuple[Any, Any, bool]:
+    """The dtype worked in, the one to sum in if plain sums do, and whether all is rounded once.
+
+    Worked in is float64 where there is one, or the input's own dtype, at least float32.
+    """
+    wider = has_float64(xp, array_api_compat.device(x))
+    own = xp.result_type(x.dtype, xp.float32)
+    if not wider or own != xp.float32:
+        return own, None, False
+    if precision == "native":
+        return own, xp.float64, False
+    return xp.float64, xp.float64, True
 
 
 def options(**chosen: Any) -> Options:
@@ -277,3 +284,17 @@ def along(xp: Any, vector: Array, axis: int, ndim: int) -> Array:
         if position != axis:
             vector = xp.expand_dims(vector, axis=position)
     return vector
+
+
+def writable(out: Array, x: Array) -> None:
+    """Raises unless `out` is None, or an array that a result for `x` can be written into."""
+    if out is None:
+        return
+    namespace(x=x, out=out)
+    if array_api_compat.is_lazy_array(out) or not array_api_compat.is_writeable_array(out):
+        raise ValueError(f"`out` must be a writable eager array, got {type(out).__name__}")
+    if out.dtype != x.dtype:
+        raise TypeError(f"`out` must be of dtype {x.dtype}, got {out.dtype}")
+    if shape(out) != shape(x):
+        shapes = f"{shape(x)}, got {shape(out)}"
+        raise ValueError(f"`out` must be of shape {shapes}")

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from revnorm import _checks, _evaluate
-from revnorm._affine import apply, standardize
+from revnorm import _checks
+from revnorm._affine import normalize, standardize
 from revnorm._checks import Array
 from revnorm._moments import Moments
 
@@ -96,10 +96,6 @@ def instance_norm(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
     _checks.statistics("moments", moments, x, reduced)
-    kernel = partial(_kernel, options=options)
-    return _evaluate.run(kernel, x, scale, bias, where, moments, axis=reduced, out=out)
-
-
-def _kernel(x, scale, bias, where, moments, axis, options):
-    source = x if moments is None else moments
-    return apply(standardize(source, scale, bias, where, axis, options), x)
+    build = partial(standardize, options=options)
+    keywords = dict(axis=reduced, options=options, where=where, given=moments, out=out)
+    return normalize(build, x, scale, bias, **keywords)[0]

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _checks, _evaluate
+from revnorm import _blocks, _checks
 from revnorm._checks import Array
 from revnorm._scaling import squarable
-from revnorm._sums import total
+from revnorm._sums import total, two_sum
 
 
 class Moments(NamedTuple):
@@ -105,11 +105,7 @@ def moments(
     """
     options = _checks.options(correction=correction, precision=precision)
     reduced, where = _checks.operands(x, axis, where=where)
-
-    def kernel(x: Array, where: Array, axis: tuple[int, ...]) -> Moments:
-        return plain(*measure(x, axis, where, options.correction, options.precision))
-
-    return _evaluate.run(kernel, x, where, axis=reduced)
+    return plain(statistics(x, where, reduced, options))
 
 
 def merge(first: Moments, second: Moments, /) -> Moments:
@@ -150,75 +146,135 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     for name, one in (("first", first), ("second", second)):
         if not isinstance(one, Moments):
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
-    xp = _checks.namespace(first=first.mean, second=second.mean)
-    count = first.count + second.count
-    weight = second.count / xp.where(count == 0, xp.ones_like(count), count)
-    gap, gap_residual = two_sum(second.mean, -first.mean)
-    gap_residual = gap_residual + (second.residual - first.residual)
-    step = weight * gap
-    mean, residual = two_sum(first.mean, step)
-    residual = residual + (first.residual + weight * gap_residual)
-    mean, residual = two_sum(mean, residual)
-    delta = gap + gap_residual
-    between = weight * delta * ((1 - weight) * delta)
-    within = first.variance * (1 - weight) + second.variance * weight
-    return Moments(mean, residual, within + between, count)
+    _checks.namespace(first=first.mean, second=second.mean)
+    return _pooled(first, second)
+
+
+class Sample(NamedTuple):
+    """The moments of data times `power`, a power of two or None."""
+
+    mean: Array
+    residual: Array
+    variance: Array
+    count: Array
+    power: Array | None
+
+
+def statistics(
+    x: Array, where: Array | None, axis: tuple[int, ...], options: _checks.Options
+) -> Sample:
+    """The sample that `x` is, its instances of any length."""
+
+    def kernel(x: Array, where: Array, power: Array, axis: tuple[int, ...]) -> Any:
+        return None, *measure(x, where, axis, options, power)[0]
+
+    if not _blocks.is_long(x, axis):
+        return corrected(Sample(*_blocks.each(kernel, x, where, None, axis=axis)[1:]), options)
+    cut = list(_blocks.parts(x, where, axis))
+    power = _joint_power(cut, axis, options)
+    samples = [Sample(*_blocks.each(kernel, *part, power, axis=axis)[1:]) for part in cut]
+    xp = array_api_compat.array_namespace(x)
+    stacked = Moments(*(xp.stack(fields) for fields in list(zip(*samples, strict=True))[:4]))
+    while (length := stacked.mean.shape[0]) > 1:
+        half = length // 2
+        first, second, odd = (
+            Moments(*(field[cut] for field in stacked))
+            for cut in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        )
+        pooled = zip(_pooled(first, second), odd, strict=True)
+        stacked = Moments(*(xp.concat(fields) for fields in pooled))
+    return corrected(Sample(*(field[0, ...] for field in stacked), power), options)
 
 
 def measure(
-    x: Array, axis: tuple[int, ...], where: Array, correction: float, precision: str
-) -> tuple[Moments, Array]:
-    """Moments of `x` times a power of two, and that power (None where none is needed)."""
+    x: Array,
+    where: Array | None,
+    axis: tuple[int, ...],
+    options: _checks.Options,
+    power: Array | None = None,
+) -> tuple[Sample, Array, Array]:
+    """The sample, with d = x · power − shift that it was taken of, and the shift."""
     xp = array_api_compat.array_namespace(x)
-    work = _checks.work_dtype(xp, x, precision)
-    power = None
-    wider = work == xp.float64 and x.dtype != work
+    work, wide, once = _checks.recipe(xp, x, options.precision)
     x = xp.astype(x, work, copy=False)
-    if where is not None:
-        x = xp.where(where, x, xp.zeros_like(x))
-    if not wider:
-        power = squarable(xp, xp.max(xp.abs(x), axis=axis, keepdims=True))
+
+    def seen(a: Array) -> Array:
+        return a if where is None else xp.where(where, a, xp.zeros_like(a))
+
+    def mean(a: Array) -> Array:
+        return total(xp, seen(a), axis, wide=wide) / safe
+
+    if not once:
+        power = squarable(xp, _reach(xp, seen(x), axis)) if power is None else power
         x = x * power
     count = _count(xp, x, axis, where)
-    safe = xp.where(count == 0, xp.ones_like(count), count)
-
-    if wider and where is None:
-        shift = _first(x, axis)
-    else:
-        shift = total(xp, x, axis) / safe
+    safe = count if where is None else xp.where(count == 0, xp.ones_like(count), count)
+    near = _first(x, axis) if once and where is None else mean(x)
+    shift = xp.astype(near, work, copy=False)
     d = x - shift
-    if where is not None:
-        d = xp.where(where, d, xp.zeros_like(d))
-    step = total(xp, d, axis) / safe
-    square = total(xp, d * d, axis) / safe
-    variance = square - step * step
+    step = xp.astype(mean(d) if near.dtype == work else near - shift, work, copy=False)
+    square = seen(d) * seen(d)
+    variance = xp.astype(mean(square), work, copy=False) - step * step
     variance = xp.where(variance < 0, xp.zeros_like(variance), variance)
-    if correction:
-        left = xp.where(safe > correction, safe - correction, xp.ones_like(safe))
-        variance = variance * (safe / left)
-    return Moments(*two_sum(shift, step), variance, count), power
+    return Sample(*two_sum(shift, step), variance, count, power), d, shift
 
 
-def plain(scaled: Moments, power: Array) -> Moments:
-    """Moments of the data itself, from those of the data times a power of two."""
+def plain(sample: Sample) -> Moments:
+    """Moments of the data itself."""
+    mean, residual, variance, count, power = sample
     if power is None:
-        return scaled
-    mean, residual, variance, count = scaled
+        return Moments(mean, residual, variance, count)
     return Moments(mean / power, residual / power, variance / power / power, count)
 
 
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """The rounded sum and its exact error (Knuth, TAOCP volume 2, 4.2.2, theorem B)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
+def corrected(sample: Sample, options: _checks.Options) -> Sample:
+    """The variance divided by count − correction instead of the count."""
+    if not options.correction:
+        return sample
+    xp = array_api_compat.array_namespace(sample.mean)
+    left = sample.count - options.correction
+    left = xp.where(left > 0, left, xp.ones_like(left))
+    return sample._replace(variance=sample.variance * (sample.count / left))
+
+
+def _pooled(first: Moments, second: Moments) -> Moments:
+    xp = array_api_compat.array_namespace(first.mean)
+    count = first.count + second.count
+    weight = second.count / xp.where(count == 0, xp.ones_like(count), count)
+    gap, low = two_sum(second.mean, -first.mean)
+    low = low + (second.residual - first.residual)
+    mean, residual = two_sum(first.mean, weight * gap)
+    mean, residual = two_sum(mean, residual + (first.residual + weight * low))
+    delta = gap + low
+    within = first.variance * (1 - weight) + second.variance * weight
+    return Moments(mean, residual, within + weight * delta * ((1 - weight) * delta), count)
+
+
+def _joint_power(cut: Any, axis: tuple[int, ...], options: _checks.Options) -> Array | None:
+    """The power of two for all parts of the same instances."""
+    xp = array_api_compat.array_namespace(cut[0][0])
+    work, _, once = _checks.recipe(xp, cut[0][0], options.precision)
+    if once:
+        return None
+
+    def kernel(x: Array, where: Array, axis: tuple[int, ...]) -> Any:
+        x = xp.astype(x, work, copy=False)
+        x = x if where is None else xp.where(where, x, xp.zeros_like(x))
+        return None, _reach(xp, x, axis)
+
+    reaches = [_blocks.each(kernel, *part, axis=axis)[1] for part in cut]
+    return squarable(xp, xp.max(xp.stack(reaches), axis=0))
+
+
+def _reach(xp: Any, x: Array, axis: tuple[int, ...]) -> Array:
+    return xp.max(xp.abs(x), axis=axis, keepdims=True)
 
 
 def _first(x: Array, axis: tuple[int, ...]) -> Array:
     return x[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
 
 
-def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array) -> Array:
+def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array:
     sizes = [x.shape[one] for one in axis]
     if where is None and None not in sizes:
         return xp.full_like(_first(x, axis), math.prod(sizes))

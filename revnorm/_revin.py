@@ -1,12 +1,14 @@
 """Reversible instance normalization of time series."""
 
 from functools import partial
+from typing import Any
 
 import array_api_compat
 
-from revnorm import _checks, _evaluate
-from revnorm._affine import AffineMap, apply, standardize
+from revnorm import _checks
+from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._checks import Array
+from revnorm._moments import Sample
 
 
 def revin(
@@ -80,29 +82,31 @@ def revin(
     reduced, where, scale, bias = _checks.operands(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
-    kernel = partial(_kernel, center=center, options=options)
-    return _evaluate.run(kernel, x, scale, bias, where, axis=reduced, out=out)
+    last = _last(x, where, reduced) if center == "last" else None
+    build = partial(_centred, options=options)
+    keywords = dict(axis=reduced, options=options, where=where, out=out)
+    return normalize(build, x, scale, bias, last, **keywords)
 
 
-def _kernel(x, scale, bias, where, axis, center, options):
-    map = standardize(x, scale, bias, where, axis, options)
-    if center == "last":
-        last = _last(x, where, axis, map.center)
-        map = map._replace(center=last, center_residual=last * 0)
-    return apply(map, x), map
+def _centred(
+    sample: Sample, scale: Any, bias: Any, last: Array | None, options: _checks.Options
+) -> AffineMap:
+    map = standardize(sample, scale, bias, options)
+    if last is None:
+        return map
+    return map._replace(center=as_dtype_of(last, map.center), center_residual=last * 0)
 
 
-def _last(x, where, axis, like):
+def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
     xp = array_api_compat.array_namespace(x)
     if where is None:
-        at = tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))
-        return xp.astype(x[at], like.dtype)
+        return x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
     seen = where & xp.full_like(x, True, dtype=xp.bool)
     for one in reversed(axis):
-        counted = xp.astype(seen, like.dtype)
+        counted = xp.astype(seen, xp.float32)
         rank = xp.cumulative_sum(counted, axis=one)
         count = xp.sum(counted, axis=one, keepdims=True)
         x = xp.where(seen & (rank == count), x, xp.zeros_like(x))
         x, seen = xp.sum(x, axis=one, keepdims=True), count > 0
-    return xp.astype(x, like.dtype)
+    return x

@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from revnorm import _checks, _evaluate
-from revnorm._affine import apply, as_dtype_of, standardize, then
+from revnorm import _checks
+from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._checks import Array
+from revnorm._moments import Sample
 
 
 def spatially_adaptive_norm(
@@ -62,10 +63,12 @@ def spatially_adaptive_norm(
     reduced, _, scale_map, bias_map = _checks.operands(
         x, axis, scale_map=scale_map, bias_map=bias_map
     )
-    kernel = partial(_kernel, options=options)
-    return _evaluate.run(kernel, x, scale_map, bias_map, axis=reduced, out=out)
+    build = partial(_varying, options=options)
+    keywords = dict(axis=reduced, options=options, out=out)
+    return normalize(build, x, scale_map, bias_map, **keywords)[0]
 
 
-def _kernel(x, scale_map, bias_map, axis, options):
-    map = standardize(x, None, None, None, axis, options)
-    return apply(then(map, 1 + as_dtype_of(scale_map, map.center), bias_map), x)
+def _varying(
+    sample: Sample, scale_map: Array, bias_map: Array, options: _checks.Options
+) -> AffineMap:
+    return standardize(sample, 1 + as_dtype_of(scale_map, sample.mean), bias_map, options)

@@ -1,13 +1,57 @@
-"""Sums whose error does not grow with the length."""
+"""Sums whose error does not grow with the length, on any library."""
 
+import math
 from typing import Any
 
 from revnorm._checks import Array
 
-# Elements that are added in whatever order the library likes.
-SEGMENT = 16
+# As many numbers are left to the library's own sum, whatever order it takes them in.
+_STRIPES = 16
 
 
-def total(xp: Any, x: Array, axis: tuple[int, ...]) -> Array:
-    """The sum over `axis`, keeping it at size 1."""
-    return xp.sum(x, axis=axis, keepdims=True)
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The rounded sum and its exact error (Knuth, TAOCP volume 2, 4.2.2, theorem B)."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def total(xp: Any, x: Array, axis: tuple[int, ...], *, wide: Any = None) -> Array:
+    """The sum over `axis`, kept at size 1: plainly in the dtype `wide`, or else carefully."""
+    if wide is not None:
+        return xp.sum(x, axis=axis, keepdims=True, dtype=wide)
+    sizes = [x.shape[one] for one in axis]
+    if not all(isinstance(size, int) for size in sizes):
+        return xp.sum(x, axis=axis, keepdims=True)
+    for one in axis:
+        while x.shape[one] >= _STRIPES and math.prod(x.shape[i] for i in axis) > _STRIPES**2:
+            x = _fold(xp, x, one)
+    error = xp.zeros_like(x)
+    for one in axis:
+        while x.shape[one] > 1:
+            x, error = _halve(xp, x, error, one)
+    return x + error
+
+
+def _fold(xp: Any, x: Array, axis: int) -> Array:
+    """Stripes along an axis added up, and what is left over behind them."""
+    length = x.shape[axis] // _STRIPES
+    head = _cut(x, axis, 0, length * _STRIPES)
+    split = (*x.shape[:axis], _STRIPES, length, *x.shape[axis + 1 :])
+    summed = xp.sum(xp.reshape(head, split), axis=axis)
+    return xp.concat([summed, _cut(x, axis, length * _STRIPES, None)], axis=axis)
+
+
+def _halve(xp: Any, x: Array, error: Array, axis: int) -> tuple[Array, Array]:
+    """The second half of an axis added to the first, and the errors of that."""
+    half = x.shape[axis] // 2
+    s, e = two_sum(_cut(x, axis, 0, half), _cut(x, axis, half, 2 * half))
+    e = e + (_cut(error, axis, 0, half) + _cut(error, axis, half, 2 * half))
+    if x.shape[axis] % 2:
+        s = xp.concat([s, _cut(x, axis, 2 * half, None)], axis=axis)
+        e = xp.concat([e, _cut(error, axis, 2 * half, None)], axis=axis)
+    return s, e
+
+
+def _cut(x: Array, axis: int, start: int, stop: int | None) -> Array:
+    return x[(slice(None),) * axis + (slice(start, stop), ...)]

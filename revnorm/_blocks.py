@@ -1,0 +1,183 @@
+"""Pure functions run on blocks of instances that fit in the cache.
+
+A block is contiguous, its instances first and the reduced axes last and made one, whatever the
+layout of the array: so the result for an instance depends on no other, on no stride and on no
+block size. Only eager arrays in the processor's memory are cut up; all others go on whole.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from revnorm._checks import Array
+
+# Elements in a block. An instance longer than LONG is measured in parts of at most PART.
+BLOCK = 1 << 15
+LONG = 1 << 17
+PART = 1 << 15
+
+
+def each(
+    function: Callable[..., tuple[Any, ...]],
+    x: Array,
+    *operands: Any,
+    axis: tuple[int, ...],
+    out: Array | None = None,
+    whole: bool = True,
+) -> tuple[Any, ...]:
+    """`function(x, *operands, axis)`: an array shaped as `x`, then ones with `axis` at size 1.
+
+    The first goes into `out`. Without `whole`, instances may be cut up as well.
+    """
+    if is_cut(x, *operands):
+        with np.errstate(all="ignore"):
+            return _each(function, x, operands, axis, out, whole)
+    first, *others = function(x, *operands, axis)
+    if out is None or first is None:
+        return first, *others
+    out[...] = first
+    return out, *others
+
+
+def is_cut(x: Array, *operands: Any) -> bool:
+    """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
+    if type(x) is np.ndarray:
+        return x.size > 0
+    return array_api_compat.is_torch_array(x) and _is_plain_torch(x, _leaves(operands))
+
+
+def is_long(x: Array, axis: tuple[int, ...]) -> bool:
+    """Whether an instance is to be measured in parts."""
+    return is_cut(x) and math.prod(x.shape[one] for one in axis) > LONG
+
+
+def parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> Iterator[tuple[Array, Array]]:
+    """`x` and `where` cut along `axis`, at places that depend on the lengths alone."""
+    for cut in _rectangles([x.shape[one] for one in axis], PART):
+        at = [slice(None)] * x.ndim
+        for one, piece in zip(axis, cut, strict=True):
+            at[one] = piece
+        yield x[tuple(at)], None if where is None else _at(where, tuple(at))
+
+
+def _each(
+    function: Any, x: Array, operands: Any, axis: tuple[int, ...], out: Any, whole: bool
+) -> tuple[Any, ...]:
+    order = (*(i for i in range(x.ndim) if i not in axis), *axis)
+    rows = len(order) - len(axis)
+    if out is not None:
+        x, operands = _tree(lambda a: _apart(a, out), (x, operands))
+    kept = [1 if i in axis else size for i, size in enumerate(x.shape)]
+    shape = x.shape
+    x, operands = _tree(lambda a: _permuted(a, order), (x, operands))
+    target, others = None if out is None else _permuted(out, order), None
+    for cut in _cuts(x.shape, rows, whole):
+        piece = x[cut]
+        laid = _tree(lambda a, c=cut, s=piece.shape: _flat(_at(a, c), s, rows), operands)
+        first, *rest = function(_contiguous(_flat(piece, piece.shape, rows)), *laid, (rows,))
+        if target is None and first is not None:
+            out = _empty(x, shape, x.dtype)
+            target = _permuted(out, order)
+        if first is not None:
+            target[cut] = first.reshape(piece.shape)
+        if others is None:
+            others = [r if r is None else _empty(r, (*x.shape[:rows], 1), r.dtype) for r in rest]
+        for other, part in zip(others, rest, strict=True):
+            if part is not None:
+                other[cut[:rows]] = part
+    return out, *(o if o is None else o.reshape(kept) for o in others)
+
+
+def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice, ...]]:
+    length = math.prod(shape[rows:])
+    if not whole and length > BLOCK:
+        yield from _rectangles(shape, BLOCK)
+        return
+    for cut in _rectangles(shape[:rows], max(1, BLOCK // length)):
+        yield (*cut, *(slice(None) for _ in shape[rows:]))
+
+
+def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:
+    """Slices that cover a shape, each of at most `limit` elements, the last axes whole."""
+    if math.prod(shape) <= limit:
+        yield tuple(slice(None) for _ in shape)
+        return
+    step = max(1, limit // math.prod(shape[1:]))
+    for start in range(0, shape[0], step):
+        if step > 1 or math.prod(shape[1:]) <= limit:
+            yield (slice(start, start + step), *(slice(None) for _ in shape[1:]))
+        else:
+            for inner in _rectangles(shape[1:], limit):
+                yield (slice(start, start + 1), *inner)
+
+
+def _at(array: Array, cut: tuple[slice, ...]) -> Array:
+    """A cut of an array that broadcasts against the one that the cut was made for."""
+    return array[tuple(slice(None) if n == 1 else c for n, c in zip(array.shape, cut))]
+
+
+def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
+    """The axes behind the first `rows` made one, broadcast among themselves where they vary."""
+    if all(n == 1 for n in array.shape[rows:]):
+        return array.reshape((*array.shape[:rows], 1))
+    if tuple(array.shape[rows:]) != tuple(shape[rows:]):
+        xp = array_api_compat.array_namespace(array)
+        array = xp.broadcast_to(array, (*array.shape[:rows], *shape[rows:]))
+    return array.reshape((*array.shape[:rows], -1))
+
+
+def _permuted(array: Array, order: tuple[int, ...]) -> Array:
+    return array_api_compat.array_namespace(array).permute_dims(array, order)
+
+
+def _tree(function: Callable[[Array], Array], tree: Any) -> Any:
+    """A function applied to every array of nested tuples; numbers and None stay."""
+    if isinstance(tree, tuple):
+        mapped = [_tree(function, branch) for branch in tree]
+        return tree._make(mapped) if hasattr(tree, "_make") else tuple(mapped)
+    return function(tree) if hasattr(tree, "shape") and tree.ndim else tree
+
+
+def _leaves(tree: Any) -> list[Array]:
+    if isinstance(tree, tuple):
+        return [leaf for branch in tree for leaf in _leaves(branch)]
+    return [tree] if hasattr(tree, "shape") else []
+
+
+def _is_plain_torch(x: Array, others: list[Array]) -> bool:
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    arrays = [x, *others]
+    plain = all(type(a) in (torch.Tensor, torch.nn.Parameter) for a in arrays)
+    recorded = torch.is_grad_enabled() and any(a.requires_grad for a in arrays)
+    watched = (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+    return plain and not recorded and not watched and x.device.type == "cpu" and x.numel() > 0
+
+
+def _empty(like: Array, shape: Sequence[int], dtype: Any) -> Array:
+    xp = array_api_compat.array_namespace(like)
+    return xp.empty(tuple(shape), dtype=dtype, device=array_api_compat.device(like))
+
+
+def _contiguous(array: Array) -> Array:
+    return np.ascontiguousarray(array) if type(array) is np.ndarray else array.contiguous()
+
+
+def _apart(array: Array, out: Array) -> Array:
+    """The array, or a copy if writing to `out` would change what is still to be read."""
+    if type(out) is np.ndarray:
+        shared = np.may_share_memory(array, out)
+        aligned = array.ctypes.data == out.ctypes.data and array.strides == out.strides
+        return array.copy() if shared and not aligned else array
+    shared = array.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
+    aligned = array.data_ptr() == out.data_ptr() and array.stride() == out.stride()
+    return array.clone() if shared and not aligned else array
