@@ -1,0 +1,34 @@
+"""How Sphinx builds the site: offline, every warning an error."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS / "_extensions"), str(DOCS.parent / "tests")]
+
+project = "revnorm"
+author = "The revnorm developers"
+copyright = author
+release = metadata.version(project)
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "myst_parser",
+    "numpydoc",
+    "backend_table",
+    "example_pages",
+    "named_fields",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+nitpicky = True
+
+autodoc_typehints = "none"
+autosummary_ignore_module_all = False
+numpydoc_show_class_members = False
+
+html_theme = "furo"
+html_static_path = ["_static"]
+html_title = f"revnorm {release}"
