@@ -1,5 +1,29 @@
-"""What a normalization should give, and how far an implementation is from it."""
+"""What a normalization should give, and how far an implementation is from it.
 
+`check` runs a function over a battery of named cases and reports the worst error; `conformance`
+makes a pytest test of the same. `reference`, `reference_gradients`, `ulp_error` and `cases` are
+what they are made of.
+"""
+
+from revnorm.testing._arrays import from_numpy, to_numpy
+from revnorm.testing._cases import Case, cases
+from revnorm.testing._check import Bounds, Outcome, Report, bounds, check, conformance
+from revnorm.testing._gradients import reference_gradients
 from revnorm.testing._reference import reference
+from revnorm.testing._ulp import ulp_error
 
-__all__ = ["reference"]
+__all__ = [
+    "Bounds",
+    "Case",
+    "Outcome",
+    "Report",
+    "bounds",
+    "cases",
+    "check",
+    "conformance",
+    "from_numpy",
+    "reference",
+    "reference_gradients",
+    "to_numpy",
+    "ulp_error",
+]

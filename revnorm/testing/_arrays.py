@@ -1,6 +1,7 @@
 """Arrays of any library from NumPy and back, and the widths of their types."""
 
 import importlib
+import math
 from typing import Any
 
 import array_api_compat
@@ -39,6 +40,18 @@ def significand(dtype: str) -> tuple[int, int]:
     if dtype not in _FORMATS:
         raise ValueError(f"`dtype` must be one of {', '.join(_FORMATS)}, got {dtype!r}")
     return _FORMATS[dtype]
+
+
+def largest(dtype: str) -> float:
+    """The largest finite number of a type."""
+    bits, exponent = significand(dtype)
+    return math.ldexp(2 - math.ldexp(1, 1 - bits), exponent)
+
+
+def smallest(dtype: str) -> float:
+    """The smallest positive number of a type, a subnormal one."""
+    bits, exponent = significand(dtype)
+    return math.ldexp(1, 2 - exponent - bits)
 
 
 def to_numpy(array: Any, /) -> np.ndarray:

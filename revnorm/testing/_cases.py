@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from revnorm.testing._arrays import from_numpy, rounded, significand
+from revnorm.testing._arrays import from_numpy, largest, rounded, significand, smallest
 from revnorm.testing._reference import evaluate
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -164,15 +164,6 @@ def _like(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return rng.standard_normal(x.shape)
 
 
-def _largest(dtype: str) -> float:
-    return float(np.ldexp(0.99, significand(dtype)[1] + 1))
-
-
-def _smallest(dtype: str) -> float:
-    bits, largest = significand(dtype)
-    return float(np.ldexp(1.0, 2 - largest - bits))
-
-
 def _with(base: Callable[..., np.ndarray], index: Any, value: float) -> Callable[..., np.ndarray]:
     def build(rng: np.random.Generator, dtype: str) -> np.ndarray:
         x = base(rng, dtype)
@@ -214,7 +205,7 @@ def _samples() -> list[Case]:
         _case(
             "near the largest number",
             "sums, differences and squares overflow",
-            lambda rng, dtype: rng.uniform(-1, 1, image) * _largest(dtype),
+            lambda rng, dtype: rng.uniform(-1, 1, image) * 0.99 * largest(dtype),
             axis=reduced,
         ),
         _case("1e30", "squares overflow in float32", _normal(*image, std=1e30), axis=reduced),
@@ -228,7 +219,7 @@ def _samples() -> list[Case]:
         _case(
             "subnormal, eps 0",
             "numbers below the normal range are flushed, or their inverses overflow",
-            lambda rng, dtype: rng.integers(-99, 99, image) * _smallest(dtype),
+            lambda rng, dtype: rng.integers(-99, 99, image) * smallest(dtype),
             axis=reduced,
             eps=0.0,
         ),
