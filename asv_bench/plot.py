@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+
 from benchmarks import measure, report, rows, ways
 
 WAYS = {

@@ -18,8 +18,8 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "backend_table",
+    "docstrings",
     "example_pages",
-    "named_fields",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
