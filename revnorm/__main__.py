@@ -1,0 +1,292 @@
+"""`python -m revnorm`: every kernel on every array library at hand, against the exact result."""
+
+import argparse
+import csv
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import revnorm as rn
+from revnorm.testing import Bounds, bounds, cases
+from revnorm.testing._arrays import LIBRARIES, from_numpy, module, to_numpy
+from revnorm.testing._check import examine, shown
+from revnorm.testing._reference import evaluate
+from revnorm.testing._ulp import worst
+
+# What a library is installed by, and the package its version is read from.
+_EXTRAS = {"array-api-strict": ("strict", "array-api-strict")}
+
+_DTYPE = "float32"
+
+
+class Run(NamedTuple):
+    """A kernel on real data: its arguments as NumPy arrays, and its keywords."""
+
+    kernel: str
+    arrays: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """What a library made of a kernel; errors in ULP, None where there is nothing to measure."""
+
+    library: str
+    kernel: str
+    status: str
+    recipe: str = ""
+    error: float | None = None
+    round_trip: float | None = None
+    battery: float | None = None
+    text: str = ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the status is 0 if all is well, 1 if not, 2 if the demo is not installed."""
+    parser = argparse.ArgumentParser(prog="python -m revnorm", description=__doc__)
+    parser.add_argument(
+        "--library", action="append", choices=LIBRARIES, help="only this one; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument(
+        "--battery",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run the accuracy kit's cases too, after the real data",
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        runs = real_data()
+        print_table, progress = _terminal()
+    except ImportError:
+        print('The demo needs matplotlib and rich: pip install "revnorm[demo]"', file=sys.stderr)
+        return 2
+    libraries = [one for one in LIBRARIES if one in (chosen.library or LIBRARIES)]
+    missing = [one for one in libraries if not _installed(one)]
+    if chosen.library and missing:
+        extras = ",".join(_extra(one) for one in missing)
+        print(f'{", ".join(missing)} is missing: pip install "revnorm[{extras}]"', file=sys.stderr)
+        return 1
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells = list(progress(libraries, missing, runs, chosen.battery))
+    seconds = time.perf_counter() - began
+    if chosen.json:
+        print(json.dumps(_as_json(cells, libraries, missing), indent=2))
+    else:
+        print_table(cells, chosen.battery, seconds)
+    return int(any(cell.status == "failed" for cell in cells))
+
+
+def real_data() -> list[Run]:
+    """The kernels on a series of share prices and on a photograph, both part of matplotlib."""
+    from matplotlib import cbook
+    from matplotlib.image import imread
+
+    prices = _prices(cbook.get_sample_data("Stocks.csv", asfileobj=False))
+    photograph = imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    relief = np.load(cbook.get_sample_data("jacksboro_fault_dem.npz", asfileobj=False))
+    content = np.ascontiguousarray(photograph.transpose(2, 0, 1)[None, :, ::2, ::2], np.float32)
+    style = np.ascontiguousarray(relief["elevation"][None, None, ::4, ::4], np.float32)
+    channels = content.shape[1]
+    window = np.concatenate((content[..., :128], content[..., -128:]))
+    light = (content.mean(axis=1, keepdims=True) > content.mean()).astype(np.float32)
+    scale = np.linspace(0.5, 1.5, channels, dtype=np.float32)
+    bias = np.linspace(-1.0, 1.0, channels, dtype=np.float32)
+    axes = {"axis": (2, 3)}
+    tables = np.stack((scale, scale[::-1])), np.stack((bias, bias[::-1]))
+    return [
+        Run("instance_norm", (content, scale, bias), {**axes, "channel_axis": 1}),
+        Run("revin", (prices,), {"axis": 1, "where": np.isfinite(prices)}),
+        Run("adain", (content, style), axes),
+        Run(
+            "batch_instance_norm",
+            (window, scale / 2, scale, bias),
+            {**axes, "batch_axis": 0, "channel_axis": 1},
+        ),
+        Run(
+            "conditional_instance_norm",
+            (window, *tables, np.asarray([1, 0])),
+            {**axes, "batch_axis": 0, "channel_axis": 1},
+        ),
+        Run("spatially_adaptive_norm", (content, light, -light), axes),
+    ]
+
+
+def _prices(path: str, length: int = 96) -> np.ndarray:
+    """Windows of monthly prices, (windows, months, shares), NaN before a share was listed."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
+    table = [[float(cell) if cell else np.nan for cell in row[1:]] for row in rows[1:]]
+    months = np.asarray(table, dtype=np.float32)
+    starts = range(0, len(months) - length + 1, length // 2)
+    return np.stack([months[start : start + length] for start in starts])
+
+
+def measure(run: Run, library: str) -> Cell:
+    """One kernel on real data in one library."""
+    limits = bounds(library, _DTYPE)
+    convert = partial(_convert, library=library)
+    arrays = tuple(map(convert, run.arrays))
+    keywords = {name: convert(value) for name, value in run.keywords.items()}
+    try:
+        result = getattr(rn, run.kernel)(*arrays, **keywords)
+        y, undo = result if isinstance(result, tuple) else (result, None)
+        expected, reach = evaluate(run.kernel, *run.arrays, **run.keywords)
+        reach = reach if limits.recipe == "B" else np.abs(expected)
+        error = worst(to_numpy(y), expected, np.fmax(reach, 1), _DTYPE)
+        round_trip = None if undo is None else _round_trip(run, to_numpy(undo.inv(y)))
+    except Exception as failure:
+        return Cell(library, run.kernel, "failed", limits.recipe, text=_told(failure))
+    return _judged(Cell(library, run.kernel, "", limits.recipe, error, round_trip), limits)
+
+
+def _convert(value: Any, library: str) -> Any:
+    return from_numpy(value, library) if isinstance(value, np.ndarray) else value
+
+
+def _round_trip(run: Run, undone: np.ndarray) -> float:
+    x = run.arrays[0]
+    seen = np.isfinite(x)
+    axis = run.keywords["axis"]
+    reach = np.max(np.abs(x), axis=axis, keepdims=True, where=seen, initial=0)
+    x, undone = (np.where(seen, values, 0) for values in (x, undone))
+    return worst(undone, x, np.broadcast_to(reach, x.shape), _DTYPE)
+
+
+def _judged(cell: Cell, limits: Bounds) -> Cell:
+    fine = cell.error is not None and cell.error <= limits.forward
+    fine = fine and (cell.round_trip is None or cell.round_trip <= limits.round_trip)
+    return cell._replace(status="passed" if fine else "failed")
+
+
+def with_battery(cell: Cell) -> Cell:
+    """The same with the worst error of all cases of its kernel."""
+    outcomes = [
+        examine(getattr(rn, cell.kernel), case, _DTYPE, cell.library) for case in cases(cell.kernel)
+    ]
+    errors = [o.forward for o in outcomes if o.forward is not None]
+    trips = [o.round_trip for o in (*outcomes, cell) if o.round_trip is not None]
+    failed = [o for o in outcomes if o.status == "failed"]
+    cell = cell._replace(
+        battery=max(errors, default=np.inf), round_trip=max(trips) if trips else None
+    )
+    if not failed:
+        return cell
+    told = "; ".join(f"{o.case.name}: {o.text}" for o in failed)
+    return cell._replace(status="failed", text="; ".join(filter(None, (cell.text, told))))
+
+
+def _cells(
+    libraries: list[str], missing: list[str], runs: list[Run], battery: bool
+) -> Iterator[Cell]:
+    for library in libraries:
+        for run in runs:
+            if library in missing:
+                yield Cell(library, run.kernel, "missing")
+                continue
+            cell = measure(run, library)
+            yield with_battery(cell) if battery else cell
+
+
+def _terminal() -> tuple[Callable[..., None], Callable[..., Iterator[Cell]]]:
+    """What prints the table, and what gives the cells under a progress bar."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    def progress(libraries: list[str], missing: list[str], runs: list[Run], battery: bool) -> Any:
+        columns = (TextColumn("{task.description:<42}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading the data", total=len(libraries) * len(runs))
+            for cell in _cells(libraries, missing, runs, battery):
+                bar.update(task, advance=1, description=f"{cell.library} {cell.kernel}")
+                yield cell
+
+    def print_table(cells: list[Cell], battery: bool, seconds: float) -> None:
+        table = Table(title=f"Errors in units in the last place (ULP) of {_DTYPE}", box=SIMPLE)
+        for title in ("library", "kernel"):
+            table.add_column(title, no_wrap=True)
+        for title in ("real\ndata", *(["cases"] if battery else []), "round\ntrip", "held to"):
+            table.add_column(title, justify="right")
+        for library in dict.fromkeys(cell.library for cell in cells):
+            if all(cell.status == "missing" for cell in cells if cell.library == library):
+                table.add_row(library, "not installed", style="bright_black", end_section=True)
+                continue
+            row = [cell for cell in cells if cell.library == library]
+            limits = bounds(library, _DTYPE)
+            for cell in row:
+                name = library if cell is row[0] else ""
+                table.add_row(name, *_shown(cell, limits, battery), end_section=cell is row[-1])
+        console = Console()
+        console.print(table)
+        for cell in cells:
+            if cell.text:
+                told = f"{cell.library}, {cell.kernel}: {cell.text}"
+                console.print(told, style="red", markup=False, highlight=False)
+        console.print(_CAPTION.format(seconds=seconds), highlight=False)
+
+    return print_table, progress
+
+
+_CAPTION = (
+    "An error of 0.5 is a correctly rounded result. Forward errors count ULP of max(|y|, 1), "
+    "round trips ULP of the largest |x| of the instance. Recipe A computes in float64 and rounds "
+    "once; recipe B, for want of float64, in float32. Took {seconds:.0f} s."
+)
+
+
+def _shown(cell: Cell, limits: Bounds, battery: bool) -> list[str]:
+    def marked(error: float | None, limit: float) -> str:
+        told = shown(error)
+        return told if error is None or error <= limit else f"[red]{told}[/]"
+
+    held = f"{limits.recipe} {limits.forward:g}"
+    if cell.round_trip is not None:
+        held += f" / {limits.round_trip:g}"
+    name = cell.kernel if cell.status == "passed" else f"[red]{cell.kernel}[/]"
+    errors = [marked(cell.error, limits.forward)]
+    if battery:
+        errors.append(marked(cell.battery, limits.forward))
+    return [name, *errors, marked(cell.round_trip, limits.round_trip), held]
+
+
+def _told(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"
+
+
+def _installed(library: str) -> bool:
+    try:
+        module(library)
+    except ImportError:
+        return False
+    return True
+
+
+def _extra(library: str) -> str:
+    return _EXTRAS.get(library, (library, library))[0]
+
+
+def _as_json(cells: list[Cell], libraries: list[str], missing: list[str]) -> dict[str, Any]:
+    present = [one for one in libraries if one not in missing]
+    return {
+        "versions": {"revnorm": rn.__version__}
+        | {one: metadata.version(_EXTRAS.get(one, (one, one))[1]) for one in present},
+        "dtype": _DTYPE,
+        "missing": missing,
+        "bounds": {one: bounds(one, _DTYPE)._asdict() for one in present},
+        "results": [cell._asdict() for cell in cells if cell.status != "missing"],
+        "passed": not any(cell.status == "failed" for cell in cells),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
