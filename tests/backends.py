@@ -26,6 +26,8 @@ class Backend:
     variant: str = ""
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
     lazy: bool = False
+    # A call costs compilations, or the building of a graph.
+    slow: bool = False
     # An instance is bit for bit the same alone and in any batch.
     batch_invariant: bool = False
     has_device: Callable[[], bool] = lambda: True
@@ -119,9 +121,14 @@ def _jax_x64():
 
 
 def _dask(backend, array, dtype):
-    size = 2 if backend.variant == "split" else (1, *np.shape(array)[1:])
     values = np.array(array, dtype=dtype)
-    return import_module("dask.array").from_array(values, chunks=size if values.ndim else -1)
+    cut = range(values.ndim - 2, values.ndim) if backend.variant == "split" else (0,)
+    chunks = tuple(-(-n // 2) if i in cut else n for i, n in enumerate(values.shape))
+    return import_module("dask.array").from_array(values, chunks=chunks)
+
+
+def _dask_synchronous():
+    return import_module("dask").config.set(scheduler="synchronous")
 
 
 def _strict(backend, array, dtype):
@@ -162,13 +169,16 @@ def _backends():
         "requirement": "jax",
         "from_numpy": _jax,
         "to_numpy": _jax_to_numpy,
+        "slow": True,
     }
     dask = {
         "module": "dask.array",
         "requirement": "dask[array]",
         "from_numpy": _dask,
         "to_numpy": np.asarray,
+        "context": _dask_synchronous,
         "lazy": True,
+        "slow": True,
     }
     strict = {
         "module": "array_api_strict",
@@ -206,6 +216,7 @@ def _backends():
             from_numpy=_ndonnx,
             to_numpy=_ndonnx_to_numpy,
             lazy=True,
+            slow=True,
         ),
     )
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from backends import BACKENDS, DEVICES, LIBRARIES, REQUIRED, absence
+from backends import BACKENDS, DEVICES, LIBRARIES, REQUIRED, Backend, absence
 
 
 def pytest_addoption(parser):
@@ -31,6 +31,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "backends(*libraries): runs on these libraries only")
+    config.addinivalue_line("markers", "sampled: typical functions only where a call is slow")
     asked = config.getoption("backend") or ()
     devices = config.getoption("device") or ()
     required = config.getoption("require_backends")
@@ -81,11 +82,21 @@ def _param(backend, test):
     return pytest.param(backend, id=backend.id, marks=marks)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    elsewhere = []
     for item in items:
-        params = getattr(item, "callspec", None)
-        if params and "backend" in params.params:
-            item.user_properties.append(("backend", params.params["backend"].id))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        backend = params.get("backend")
+        if isinstance(backend, Backend):
+            item.user_properties.append(("backend", backend.id))
+            sampled = backend.slow and item.get_closest_marker("sampled")
+            if sampled and not params["function"].typical:
+                elsewhere.append(item)
+        elif backend is not None:
+            elsewhere.append(item)
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
 
 
 @pytest.fixture

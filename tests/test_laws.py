@@ -12,7 +12,6 @@ from functions import AFFINE, BIAS, FUNCTIONS, SCALE, WHERE, X, sample
 MASKED = [f for f in FUNCTIONS if "where" in f.operands]
 SEPARATE = [f for f in FUNCTIONS if not f.pooled]
 WITH_OUT = [f for f in FUNCTIONS if f.out]
-EAGER = ("numpy", "torch", "cupy", "array-api-strict")
 
 
 def over(functions):
@@ -29,25 +28,47 @@ def called(backend, function, x, operands, **options):
     return backend.to_numpy(function.call(x, **operands, **options))
 
 
-@over(FUNCTIONS)
-def test_keeps_namespace_dtype_device_and_shape(backend, function):
-    for dtype in backend.dtypes:
-        x, operands = prepared(backend, function, dtype)
-        y = function.call(x, **operands)
-        assert type(y) is type(x)
-        assert array_api_compat.array_namespace(y) is array_api_compat.array_namespace(x)
-        assert y.dtype == x.dtype
-        assert array_api_compat.device(y) == array_api_compat.device(x)
-        assert tuple(y.shape) == tuple(x.shape)
+def check(backend, function, dtype, precision):
+    """Namespace, dtype, device and shape are kept, inputs unchanged, and values near enough."""
+    x, operands = prepared(backend, function, dtype)
+    y = function.call(x, **operands, precision=precision)
+    assert type(y) is type(x)
+    assert array_api_compat.array_namespace(y) is array_api_compat.array_namespace(x)
+    assert y.dtype == x.dtype
+    assert array_api_compat.device(y) == array_api_compat.device(x)
+    assert tuple(y.shape) == tuple(x.shape)
+
+    given = {name: backend.to_numpy(array) for name, array in operands.items()}
+    untouched, same = prepared(backend, function, dtype)
+    np.testing.assert_array_equal(backend.to_numpy(x), backend.to_numpy(untouched))
+    for name, array in given.items():
+        np.testing.assert_array_equal(array, backend.to_numpy(same[name]))
+
+    expected = function.oracle(backend.to_numpy(x), **given)
+    rounded_once = tolerances.wider(backend, dtype, precision)
+    unit = None if rounded_once else function.unit_of(expected)
+    error = oracle.ulp_error(backend.to_numpy(y), expected, dtype, of=unit)
+    assert error <= tolerances.forward(backend, dtype, precision)
 
 
 @over(FUNCTIONS)
-def test_changes_no_input(backend, function):
-    x, operands = prepared(backend, function)
-    function.call(x, **operands)
-    np.testing.assert_array_equal(backend.to_numpy(x), X)
-    for name, array in operands.items():
-        np.testing.assert_array_equal(backend.to_numpy(array), function.operands[name])
+def test_float32(backend, function):
+    check(backend, function, "float32", "full")
+
+
+@pytest.mark.sampled
+@over(FUNCTIONS)
+def test_native_precision(backend, function):
+    check(backend, function, "float32", "native")
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@over(FUNCTIONS)
+def test_other_dtypes(backend, function, dtype):
+    if dtype not in backend.dtypes:
+        pytest.skip(f"no {dtype}")
+    check(backend, function, dtype, "full")
 
 
 @pytest.mark.backends("numpy")
@@ -61,32 +82,20 @@ def test_accepts_read_only_arrays(backend, function):
     )
 
 
-@pytest.mark.parametrize("precision", ["full", "native"])
-@over(FUNCTIONS)
-def test_value(backend, function, precision):
-    for dtype in backend.dtypes:
-        x, operands = prepared(backend, function, dtype)
-        y = backend.to_numpy(function.call(x, **operands, precision=precision))
-        exact = {name: backend.to_numpy(array) for name, array in operands.items()}
-        expected = function.oracle(backend.to_numpy(x), **exact)
-        bound = tolerances.forward(backend, dtype, precision)
-        rounded_once = tolerances.wider(backend, dtype, precision)
-        unit = None if rounded_once else function.unit_of(expected)
-        assert oracle.ulp_error(y, expected, dtype, of=unit) <= bound
-
-
+@pytest.mark.sampled
 @over(MASKED)
 def test_padding_is_without_effect(backend, function):
     """Whatever lies under False, NaN and infinity too, the observed come out the same."""
     where = function.operands["where"]
     expected = called(backend, function, X, function.operands)
-    for filler in (0.0, 1e30, np.inf, np.nan):
+    for filler in (1e30, np.nan):
         padded = np.where(where, X, np.float32(filler))
         with np.errstate(all="ignore"):
             y = called(backend, function, padded, function.operands)
         np.testing.assert_array_equal(y[where], expected[where])
 
 
+@pytest.mark.sampled
 @over(MASKED)
 def test_everything_observed_is_as_without_a_mask(backend, function):
     without = {n: a for n, a in function.operands.items() if not n.endswith("where")}
@@ -98,6 +107,7 @@ def test_everything_observed_is_as_without_a_mask(backend, function):
     assert oracle.ulp_error(y, expected, "float32", of=unit) <= bound
 
 
+@pytest.mark.sampled
 @over(MASKED)
 def test_mask_of_one_row_broadcasts(backend, function):
     row = {"where": WHERE[:1, :1]}
@@ -123,10 +133,11 @@ def test_batch_mates_are_without_effect(backend, function):
         np.testing.assert_array_equal(y, expected[rows])
 
 
+@pytest.mark.sampled
 @over(SEPARATE)
 def test_nan_and_infinity_stay_in_their_instance(backend, function):
     expected = called(backend, function, X, function.operands)
-    for bad in (np.nan, np.inf, -np.inf):
+    for bad in (np.nan, np.inf):
         x = X.copy()
         x[1] = bad
         with np.errstate(all="ignore"):
@@ -136,19 +147,18 @@ def test_nan_and_infinity_stay_in_their_instance(backend, function):
         assert not np.all(np.isfinite(y[1]))
 
 
+@pytest.mark.sampled
 @over(FUNCTIONS)
 def test_strides_are_without_effect(backend, function):
     """Views that are transposed or strided give what a contiguous copy gives."""
     xp = array_api_compat.array_namespace(backend.asarray(X))
-    x, operands = prepared(backend, function)
-    expected = backend.to_numpy(function.call(x, **operands))
+    operands = prepared(backend, function)[1]
     rows_last = xp.permute_dims(backend.asarray(np.moveaxis(X, 0, -1).copy()), (3, 0, 1, 2))
     doubled = backend.asarray(np.repeat(X, 2, axis=3))[:, :, :, ::2]
     bound = tolerances.forward(backend, "float32")
     exact = function.oracle(X, **function.operands)
     for view in (rows_last, doubled):
         y = backend.to_numpy(function.call(view, **operands))
-        assert y.shape == expected.shape
         assert oracle.ulp_error(y, exact, "float32", of=function.unit_of(exact)) <= bound
 
 
@@ -189,7 +199,7 @@ def test_out_may_be_strided(backend, function):
 @pytest.mark.parametrize("eps_mode", ["add", "clamp"])
 @pytest.mark.parametrize("center", ["mean", "last"])
 def test_inverse_undoes(backend, center, eps_mode):
-    for dtype in backend.dtypes:
+    for dtype in ("float32",) if backend.slow else backend.dtypes:
         for where in (None, backend.asarray(WHERE)):
             x = backend.asarray(X, dtype)
             y, map = rn.revin(x, axis=2, center=center, eps_mode=eps_mode, where=where)
@@ -203,7 +213,7 @@ def test_inverse_undoes(backend, center, eps_mode):
 @pytest.mark.parametrize("center", ["mean", "last"])
 def test_inverse_undoes_scale_and_bias(backend, center, precision):
     """But for what the bias took: the rounding of y comes back divided by the scale."""
-    for dtype in backend.dtypes:
+    for dtype in ("float32",) if backend.slow else backend.dtypes:
         x, operands = backend.asarray(X, dtype), backend.asarrays(AFFINE, dtype)
         options = {"axis": (2, 3), "channel_axis": 1}
         y, map = rn.revin(
@@ -216,7 +226,8 @@ def test_inverse_undoes_scale_and_bias(backend, center, precision):
         x_unit = oracle.ulp(oracle.reach(exact, (2, 3)), dtype)
         errors = abs(oracle.exact(backend.to_numpy(map.inv(y))) - exact)
         allowed = y_unit / abs(forward.scale) + x_unit
-        assert np.all(errors <= allowed * oracle.exact(tolerances.forward(backend, dtype, precision)))
+        bound = tolerances.forward(backend, dtype, precision)
+        assert np.all(errors <= allowed * oracle.exact(bound))
 
 
 def test_inverse_of_the_inverse_is_the_map(backend):
@@ -252,15 +263,15 @@ def test_nothing_observed_is_the_identity(backend, function):
 
 
 @pytest.mark.parametrize("eps_mode", ["add", "clamp"])
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.0e4, 1e30, 1e-30])
-def test_constant_instance_becomes_the_bias(backend, value, eps_mode):
-    x = backend.asarray(np.full(X.shape, value, dtype=np.float32))
+@pytest.mark.parametrize("axis", [2, (0, 2, 3)])
+def test_constant_instance_becomes_the_bias(backend, axis, eps_mode):
+    values = np.asarray([-3.0e4, 1e30, 1e-30], dtype=np.float32)[:, None, None]
+    x = backend.asarray(np.broadcast_to(values, X.shape))
     scale, bias = backend.asarray(SCALE), backend.asarray(BIAS)
-    for axis in (2, (2, 3), (0, 2, 3)):
-        y, map = rn.revin(x, scale, bias, axis=axis, channel_axis=1, eps=0.0, eps_mode=eps_mode)
-        expected = np.broadcast_to(BIAS[:, None, None], X.shape)
-        np.testing.assert_array_equal(backend.to_numpy(y), expected)
-        np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))
+    y, map = rn.revin(x, scale, bias, axis=axis, channel_axis=1, eps=0.0, eps_mode=eps_mode)
+    expected = np.broadcast_to(BIAS[:, None, None], X.shape)
+    np.testing.assert_array_equal(backend.to_numpy(y), expected)
+    np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))
 
 
 def test_size_one_has_variance_zero(backend):
@@ -300,19 +311,20 @@ def test_axes_may_be_negative_single_and_in_any_order(backend):
         np.testing.assert_array_equal(norm(same), norm(3))
 
 
-@pytest.mark.parametrize("magnitude", [1e-36, 1e-30, 1e-20, 1e20, 1e30, 1e37])
-def test_squares_neither_overflow_nor_vanish(backend, magnitude):
-    values = (X / 16 * magnitude).astype(np.float32)
-    x = backend.asarray(values)
-    for precision in ("full", "native"):
-        y, map = rn.revin(x, axis=(2, 3), eps=0.0, precision=precision)
-        expected = oracle.revin(values, axis=(2, 3), eps=0.0)
-        bound = tolerances.forward(backend, "float32", precision)
-        assert oracle.ulp_error(backend.to_numpy(y), expected, "float32") <= bound
-        back = backend.to_numpy(map.inv(y)).astype(np.float64) / magnitude
-        again = oracle.exact(values.astype(np.float64) / magnitude)
-        error = oracle.ulp_error(back, again, "float32", of=oracle.reach(again, (2, 3)))
-        assert error <= tolerances.round_trip(backend, "float32", precision)
+MAGNITUDES = np.asarray([1e-36, 1e-20, 1e20, 1e37])[:, None, None, None]
+
+
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_squares_neither_overflow_nor_vanish(backend, precision):
+    values = (X / 16 * MAGNITUDES).astype(np.float32)
+    y, map = rn.revin(backend.asarray(values), axis=(2, 3), eps=0.0, precision=precision)
+    expected = oracle.revin(values, axis=(2, 3), eps=0.0)
+    bound = tolerances.forward(backend, "float32", precision)
+    assert oracle.ulp_error(backend.to_numpy(y), expected, "float32") <= bound
+    exact = oracle.exact(values)
+    unit = oracle.ulp(oracle.reach(exact, (2, 3)), "float32")
+    errors = abs(oracle.exact(backend.to_numpy(map.inv(y))) - exact) / unit
+    assert np.max(errors) <= tolerances.round_trip(backend, "float32", precision)
 
 
 @pytest.mark.backends("numpy")
@@ -328,17 +340,16 @@ def test_subnormal_data(backend, magnitude, precision):
     assert oracle.ulp_error(y, expected, "float32") <= bound
 
 
-@pytest.mark.parametrize("ratio", [1e2, 1e4, 1e6])
-def test_data_far_from_zero(backend, ratio):
-    values = sample((2, 3, 16, 16), mean=ratio, std=1.0)
-    x = backend.asarray(values)
-    for precision in ("full", "native"):
-        y, map = rn.revin(x, axis=(2, 3), precision=precision)
-        bound = tolerances.forward(backend, "float32", precision)
-        expected = oracle.revin(values, axis=(2, 3))
-        assert oracle.ulp_error(backend.to_numpy(y), expected, "float32") <= bound
-        exact = oracle.exact(values)
-        error = oracle.ulp_error(
-            backend.to_numpy(map.inv(y)), exact, "float32", of=oracle.reach(exact, (2, 3))
-        )
-        assert error <= tolerances.round_trip(backend, "float32", precision)
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_data_far_from_zero(backend, precision):
+    means = np.asarray([1e2, -1e4, 1e6])[:, None, None]
+    values = (sample(mean=0.0, std=1.0) + means).astype(np.float32)
+    y, map = rn.revin(backend.asarray(values), axis=(2, 3), precision=precision)
+    bound = tolerances.forward(backend, "float32", precision)
+    expected = oracle.revin(values, axis=(2, 3))
+    assert oracle.ulp_error(backend.to_numpy(y), expected, "float32") <= bound
+    exact = oracle.exact(values)
+    error = oracle.ulp_error(
+        backend.to_numpy(map.inv(y)), exact, "float32", of=oracle.reach(exact, (2, 3))
+    )
+    assert error <= tolerances.round_trip(backend, "float32", precision)

@@ -1,0 +1,121 @@
+"""Gradients flow through the statistics, and are finite where the formula has a corner."""
+
+import numpy as np
+import pytest
+
+import revnorm as rn
+from functions import FUNCTIONS, SCALE, WHERE, X
+
+SMALL = (slice(0, 2), slice(None), slice(0, 3), slice(0, 2))
+WHOLE = ("scale", "bias", "gate", "scales", "biases")
+
+
+def small(function):
+    """Few elements of every operand, in float64."""
+    arrays = {"x": X, **function.operands}
+    cut = {}
+    for name, array in arrays.items():
+        if name == "labels":
+            array = array[:2]
+        elif name not in WHOLE:
+            array = array[SMALL]
+        cut[name] = array.astype(np.float64) if array.dtype == np.float32 else array
+    return cut
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("function", FUNCTIONS, ids=repr)
+def test_gradients_are_those_of_the_formula(backend, function):
+    """Of x and of every real operand at once, against finite differences."""
+    torch = pytest.importorskip("torch")
+    arrays = {n: backend.asarray(a, a.dtype.name) for n, a in small(function).items()}
+    real = [n for n, a in arrays.items() if a.dtype == torch.float64]
+
+    def call(*values):
+        return function.call(**(arrays | dict(zip(real, values, strict=True))))
+
+    leaves = [arrays[name].clone().requires_grad_() for name in real]
+    assert torch.autograd.gradcheck(call, leaves, fast_mode=True)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("center", ["mean", "last"])
+def test_gradients_of_the_way_back(backend, center):
+    torch = pytest.importorskip("torch")
+    x = backend.asarray(X[SMALL], "float64").requires_grad_()
+    forecast = backend.asarray(X[:2, :, :1, :1], "float64").requires_grad_()
+    where = backend.asarray(WHERE[SMALL])
+
+    def call(x, forecast):
+        map = rn.revin(x, axis=(2, 3), where=where, center=center)[1]
+        return map.inv(forecast), map.inv.spread(forecast), map.variance(forecast)
+
+    assert torch.autograd.gradcheck(call, (x, forecast))
+
+
+@pytest.mark.backends("torch")
+def test_second_derivatives(backend):
+    torch = pytest.importorskip("torch")
+    x = backend.asarray(X[0, 0, :3, :2], "float64").requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: rn.instance_norm(x, axis=(0, 1)), x)
+
+
+def gradient(backend, function, values):
+    """The gradient of a weighted sum of the function's result."""
+    weights = backend.asarray(np.linspace(-1, 1, X.size).reshape(X.shape).astype(np.float32))
+    x = backend.asarray(values)
+    if backend.library == "jax":
+        jax = pytest.importorskip("jax")
+        return backend.to_numpy(jax.grad(lambda x: (function(x) * weights).sum())(x))
+    x.requires_grad_()
+    (function(x) * weights).sum().backward()
+    return backend.to_numpy(x.grad)
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("precision", ["full", "native"])
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_constant_instance_with_eps_0_has_finite_gradients(backend, value, precision):
+    def norm(x):
+        return rn.instance_norm(x, axis=(2, 3), eps=0.0, precision=precision)
+
+    assert np.isfinite(gradient(backend, norm, np.full_like(X, value))).all()
+
+
+@pytest.mark.backends("torch", "jax")
+def test_nothing_observed_has_finite_gradients(backend):
+    seen = WHERE.copy()
+    seen[1] = False
+    where = backend.asarray(seen)
+    slope = gradient(backend, lambda x: rn.instance_norm(x, axis=(2, 3), where=where), X)
+    assert np.isfinite(slope).all()
+    weights = np.linspace(-1, 1, X.size).reshape(X.shape).astype(np.float32)
+    np.testing.assert_array_equal(slope[1], weights[1])
+
+
+@pytest.mark.backends("torch", "jax")
+def test_scale_zero_has_finite_gradients_on_the_way_back(backend):
+    zero = backend.asarray(np.zeros_like(SCALE))
+
+    def there_and_back(x):
+        y, map = rn.revin(x, zero, axis=(2, 3), channel_axis=1)
+        return map.inv(y)
+
+    assert np.isfinite(gradient(backend, there_and_back, X)).all()
+
+
+@pytest.mark.backends("jax")
+def test_jax_gradients_agree_with_torch(backend):
+    torch = pytest.importorskip("torch")
+
+    def norm(x):
+        return rn.instance_norm(x, axis=(2, 3))
+
+    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
+    weights = torch.linspace(-1, 1, X.size, dtype=torch.float64).reshape(X.shape)
+    (norm(x) * weights).sum().backward()
+    expected = x.grad.numpy()
+    slope = gradient(backend, norm, X)
+    # A sum of 30 products in float32, each rounded, and the weights as well.
+    allowed = 30 * np.spacing(np.float32(np.abs(expected).max()))
+    assert np.abs(slope - expected).max() <= allowed

@@ -1,0 +1,238 @@
+"""Every function is traced, compiled, batched and deferred as it is."""
+
+import numpy as np
+import pytest
+
+import oracle
+import revnorm as rn
+import tolerances
+from functions import AFFINE, FUNCTIONS, WHERE, X
+
+TYPICAL = [f for f in FUNCTIONS if f.typical]
+
+
+def over(functions):
+    return pytest.mark.parametrize("function", functions, ids=repr)
+
+
+def agree(backend, function, y, x=X, operands=None, precision="full"):
+    """Near enough to the oracle."""
+    expected = function.oracle(x, **(function.operands if operands is None else operands))
+    bound = tolerances.forward(backend, "float32", precision)
+    unit = function.unit_of(expected)
+    assert oracle.ulp_error(y, expected, "float32", of=unit) <= bound
+
+
+def prepared(backend, function):
+    return backend.asarray(X), backend.asarrays(function.operands, "float32")
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, with what it compiled forgotten afterwards."""
+    torch = pytest.importorskip("torch")
+    torch.compiler.reset()
+    yield torch
+    torch.compiler.reset()
+
+
+@pytest.mark.backends("torch")
+@over(FUNCTIONS)
+def test_torch_traces_one_graph(backend, function, torch):
+    x, operands = prepared(backend, function)
+    compiled = torch.compile(function.call, fullgraph=True, dynamic=False, backend="eager")
+    agree(backend, function, backend.to_numpy(compiled(x, **operands)))
+
+
+@pytest.mark.backends("torch")
+@over(TYPICAL)
+def test_torch_traces_one_graph_for_all_batches(backend, function, torch):
+    """Dynamic shapes: another batch does not compile again."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(function.call, fullgraph=True, dynamic=True, backend=count)
+    for rows in (slice(None), slice(1, None)):
+        given = {n: a[rows] if n in function.batched else a for n, a in function.operands.items()}
+        y = compiled(backend.asarray(X[rows]), **backend.asarrays(given, "float32"))
+        agree(backend, function, backend.to_numpy(y), X[rows], given)
+    assert len(graphs) == 1
+
+
+@pytest.mark.backends("torch")
+@over(TYPICAL)
+def test_torch_traces_gradients(backend, function, torch):
+    x, operands = prepared(backend, function)
+    compiled = torch.compile(function.call, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for call in (compiled, function.call):
+        leaf = x.clone().requires_grad_()
+        (call(leaf, **operands) ** 2).sum().backward()
+        gradients.append(backend.to_numpy(leaf.grad))
+    scale = np.abs(gradients[1]).max()
+    # The same float32 operations, joined or not: a few roundings of the largest gradient.
+    assert np.abs(gradients[0] - gradients[1]).max() <= 4 * np.spacing(scale)
+
+
+@pytest.mark.backends("torch")
+def test_torch_inductor(backend, torch):
+    x, scale, bias = (backend.asarray(a) for a in (X, *AFFINE.values()))
+
+    def norm(x, scale, bias):
+        return rn.instance_norm(x, scale, bias, axis=(2, 3), channel_axis=1)
+
+    function = next(f for f in FUNCTIONS if f.id == "instance_norm")
+    compiled = torch.compile(norm, fullgraph=True)
+    agree(backend, function, backend.to_numpy(compiled(x, scale, bias)))
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("center", ["mean", "last"])
+def test_torch_vmap(backend, center, torch):
+    x, where = backend.asarray(X), backend.asarray(WHERE)
+
+    def one(x, where):
+        y, map = rn.revin(x, axis=(1, 2), where=where, center=center)
+        return y, map.inv(y)
+
+    y, back = torch.func.vmap(one)(x, where)
+    expected, map = rn.revin(x, axis=(2, 3), where=where, center=center)
+    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(expected))
+    np.testing.assert_array_equal(backend.to_numpy(back), backend.to_numpy(map.inv(expected)))
+
+
+@pytest.mark.backends("jax")
+@over(FUNCTIONS)
+def test_jax_jit(backend, function):
+    jax = pytest.importorskip("jax")
+    if backend.variant and not function.typical:
+        pytest.skip("typical functions stand for the others")
+    x, operands = prepared(backend, function)
+    y = jax.jit(lambda x, operands: function.call(x, **operands))(x, operands)
+    assert y.dtype == x.dtype
+    agree(backend, function, backend.to_numpy(y))
+
+
+@pytest.mark.backends("jax")
+@pytest.mark.parametrize("center", ["mean", "last"])
+def test_jax_vmap(backend, center):
+    jax = pytest.importorskip("jax")
+    x, where = backend.asarray(X), backend.asarray(WHERE)
+
+    def one(x, where):
+        return rn.revin(x, axis=(1, 2), where=where, center=center)[0]
+
+    y = jax.jit(jax.vmap(one))(x, where)
+    expected = oracle.revin(X, axis=(2, 3), where=WHERE, center=center)
+    bound = tolerances.forward(backend, "float32")
+    assert oracle.ulp_error(backend.to_numpy(y), expected, "float32") <= bound
+
+
+@pytest.mark.backends("jax")
+def test_jax_map_passes_through_jit(backend):
+    """A map and moments are pytrees: they go into a compiled function and come out of it."""
+    jax = pytest.importorskip("jax")
+    x = backend.asarray(X)
+    y, map = jax.jit(lambda x: rn.revin(x, axis=2))(x)
+    assert isinstance(map, rn.AffineMap)
+    back = backend.to_numpy(jax.jit(lambda map, y: map.inv(y))(map, y))
+    exact = oracle.exact(X)
+    error = oracle.ulp_error(back, exact, "float32", of=oracle.reach(exact, 2))
+    assert error <= tolerances.round_trip(backend, "float32")
+    assert isinstance(jax.jit(lambda x: rn.moments(x, axis=2))(x), rn.Moments)
+
+
+@pytest.mark.backends("jax", "torch", "numpy")
+def test_maps_and_moments_are_pytrees_of_arrays(backend):
+    jax = pytest.importorskip("jax")
+    pytree = pytest.importorskip("torch.utils._pytree")
+    x = backend.asarray(X)
+    for tree in (rn.moments(x, axis=2), rn.standardizer(x, axis=2)):
+        leaves, structure = jax.tree_util.tree_flatten(tree)
+        assert len(leaves) == len(tree)
+        assert type(jax.tree_util.tree_unflatten(structure, leaves)) is type(tree)
+        leaves, structure = pytree.tree_flatten(tree)
+        assert all(leaf is field for leaf, field in zip(leaves, tree, strict=True))
+        assert type(pytree.tree_unflatten(leaves, structure)) is type(tree)
+
+
+@pytest.mark.backends("dask")
+@over(FUNCTIONS)
+def test_dask_computes_nothing(backend, function):
+    dask = pytest.importorskip("dask")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the graph was computed while it was built")
+
+    x, operands = prepared(backend, function)
+    with dask.config.set(scheduler=refuse):
+        y = function.call(x, **operands)
+    assert y.shape == X.shape
+    if function.typical:
+        agree(backend, function, y.compute())
+
+
+@pytest.mark.backends("dask")
+def test_dask_map_computes_nothing(backend):
+    dask = pytest.importorskip("dask")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the graph was computed while it was built")
+
+    x = backend.asarray(X)
+    with dask.config.set(scheduler=refuse):
+        y, map = rn.revin(x, axis=(2, 3))
+        back = map.inv(y)
+        std = map.inv.spread(y)
+        merged = rn.merge(rn.moments(x[:2], axis=3), rn.moments(x[2:], axis=3))
+    assert std.shape == X.shape
+    assert merged.mean.shape == (2, 3, 6, 1)
+    exact = oracle.exact(X)
+    error = oracle.ulp_error(back.compute(), exact, "float32", of=oracle.reach(exact, (2, 3)))
+    assert error <= tolerances.round_trip(backend, "float32")
+
+
+@pytest.mark.backends("ndonnx")
+@pytest.mark.parametrize("center", ["mean", "last"])
+def test_onnx_model_of_symbolic_shapes_goes_there_and_back(backend, center):
+    """One model normalizes and denormalizes, for any batch and any length."""
+    nd = pytest.importorskip("ndonnx")
+    ort = pytest.importorskip("onnxruntime")
+    shape = ("N", 3, "H", None)
+    x = nd.argument(shape=shape, dtype=nd.float32)
+    where = nd.argument(shape=shape, dtype=nd.bool)
+    scale, bias = (nd.asarray(p) for p in AFFINE.values())
+    options = {"axis": (2, 3), "channel_axis": 1, "center": center}
+    y, map = rn.revin(x, scale, bias, where=where, **options)
+    model = nd.build({"x": x, "where": where}, {"y": y, "back": map.inv(y)})
+    session = ort.InferenceSession(model.SerializeToString())
+    for n in (slice(None), slice(0, 1)):
+        values, seen = X[n, :, :, : 5 - (n.stop or 0)], WHERE[n, :, :, : 5 - (n.stop or 0)]
+        forward, back = session.run(["y", "back"], {"x": values, "where": seen})
+        expected = oracle.revin(values, **AFFINE, where=seen, **options)
+        assert oracle.ulp_error(forward, expected, "float32") <= tolerances.WIDER_FORWARD
+        numpy, its_map = rn.revin(values, *AFFINE.values(), where=seen, **options)
+        # Both round the same number once, half an ULP each and 0.01.
+        assert oracle.ulp_error(forward, oracle.exact(numpy), "float32") <= 1
+        exact = oracle.exact(its_map.inv(numpy))
+        unit = oracle.reach(exact, (2, 3))
+        # Where y differs by an ULP, so does the way back, divided by the scale of 1/2.
+        assert oracle.ulp_error(back, exact, "float32", of=unit) <= 2 * tolerances.WIDER_ROUND_TRIP
+
+
+@pytest.mark.backends("ndonnx")
+@over(FUNCTIONS)
+def test_onnx_model_of_every_function(backend, function):
+    nd = pytest.importorskip("ndonnx")
+    ort = pytest.importorskip("onnxruntime")
+    given = {"x": X, **function.operands}
+    arguments = {
+        name: nd.argument(shape=array.shape, dtype=nd.asarray(array).dtype)
+        for name, array in given.items()
+    }
+    model = nd.build(arguments, {"y": function.call(**arguments)})
+    session = ort.InferenceSession(model.SerializeToString())
+    agree(backend, function, session.run(["y"], given)[0])
