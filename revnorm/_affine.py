@@ -29,7 +29,7 @@ class AffineMap(NamedTuple):
     center, center_residual : array
         What is subtracted, and the low bits that rounding took from it.
     divisor : array
-        The unit of length on the side of x; never negative where it comes from data.
+        The unit of length on the side of x; never 0, and positive where it comes from data.
     factor : array
         The unit of length on the side of y.
     offset, offset_residual : array
@@ -69,22 +69,25 @@ class AffineMap(NamedTuple):
         _checks.namespace(outer=self.center, inner=inner.center)
         gap, residual = two_sum(inner.offset, -self.center)
         residual = residual + (inner.offset_residual - self.center_residual)
-        unit = _ratio(self.factor, self.divisor)
+        unit = self.factor / self.divisor
         offset, low = two_sum(self.offset, gap * unit)
         offset, low = two_sum(offset, low + (self.offset_residual + residual * unit))
-        factor = _ratio(inner.factor, self.divisor) * self.factor
+        factor = inner.factor / self.divisor * self.factor
         return inner._replace(factor=factor, offset=offset, offset_residual=low)
 
     @property
     def inv(self) -> "AffineMap":
         """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
         center, center_residual, divisor, factor, offset, offset_residual = self
-        return AffineMap(offset, offset_residual, factor, divisor, center, center_residual)
+        xp = array_api_compat.array_namespace(center)
+        flat = factor == 0
+        unit, scale = xp.where(flat, 1.0, factor), xp.where(flat, 0.0, divisor)
+        return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
 
     @property
     def scale(self) -> Array:
-        """How much a difference is stretched: factor / divisor, 0 where the divisor is 0."""
-        return _ratio(self.factor, self.divisor)
+        """How much a difference is stretched: factor / divisor."""
+        return self.factor / self.divisor
 
     def spread(self, std: Array, /) -> Array:
         """A standard deviation carried through the map: std · |scale|."""
@@ -174,11 +177,12 @@ def standardizer(
     )
     if isinstance(x, Moments):
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        return standardize(Sample(*x, None), scale, bias, options)
+        return solid(standardize(Sample(*x, None), scale, bias, options))
     reduced, where, scale, bias = _checks.operands(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
-    return standardize(statistics(x, where, reduced, options), scale, bias, options)
+    sample = statistics(x, where, reduced, options)
+    return solid(standardize(sample, scale, bias, options))
 
 
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
@@ -220,6 +224,7 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
         if not isinstance(one, AffineMap):
             raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
     xp = _checks.namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)})
+    maps = [solid(one) for one in maps]
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
     # Around the center of the steepest map the others' offsets cancel least.
@@ -251,82 +256,89 @@ def normalize(
     where: Array | None = None,
     given: Moments | None = None,
     out: Array | None = None,
-) -> tuple[Array, AffineMap]:
-    """`x` under the map that `build(sample, *operands)` makes of its statistics, and that map."""
+) -> tuple[Array, Callable[[], AffineMap]]:
+    """`x` under the map that `build(sample, *operands)` makes of its statistics; how to get that."""
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
         known = statistics(x, where, axis, options) if given is None else Sample(*given, None)
-        map = build(known, *operands)
-        return transform(map, x, out=out), map
+        map = solid(build(known, *operands))
+        return transform(map, x, out=out), lambda: map
+    recipe = _checks.recipe(x, options.precision)
 
     def kernel(x: Array, where: Array, *arguments: Any) -> Any:
-        *operands, axis = arguments
-        sample, d, shift = measure(x, where, axis, options)
+        *operands, axis, dense = arguments
+        sample, d = measure(x, where, axis, recipe, dense)
         sample = corrected(sample, options)
-        return _stretch(build(sample, *operands), d, shift, sample.power, x.dtype), *sample
+        map = build(sample, *operands)
+        return _stretch(map, d, sample.near, sample.power), *sample
 
-    y, *sample = _blocks.each(kernel, x, where, *operands, axis=axis, out=out)
-    return y, build(Sample(*sample), *operands)
+    y, *sample = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
+    return y, lambda: solid(build(Sample(*sample), *operands))
 
 
 def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
     """The map applied, block by block where that can be done."""
     xp = array_api_compat.array_namespace(x)
+    dtype = xp.result_type(x, map.center)
+    once = dtype == xp.float64 and x.dtype != dtype
+    if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
+        return xp.astype(apply(map, xp.astype(x, dtype, copy=False), once), x.dtype, copy=False)
+
+    def kernel(x: Array, map: AffineMap, axis: tuple[int, ...], dense: bool) -> Any:
+        return (apply(map, x, once),)
+
     map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in map))
-
-    def kernel(x: Array, map: AffineMap, axis: tuple[int, ...]) -> Any:
-        return (apply(map, x),)
-
-    fits = all(_checks.fits(field.shape, x.shape) for field in map)
-    if not fits or x.ndim == 0:
-        return apply(map, x)
-    return _blocks.each(kernel, x, map, axis=shared, out=out, whole=False)[0]
+    return _blocks.each(kernel, x, map, axis=shared, dtype=dtype, out=out, whole=False)[0]
 
 
 def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options) -> AffineMap:
     """The map to mean 0 and variance 1, then the scale and bias; of no sample, the identity."""
-    map = then(frame(sample, options), scale, bias)
-    xp = array_api_compat.array_namespace(sample.mean)
-    unseen, one = sample.count == 0, xp.ones_like(map.divisor)
-    return map._replace(
-        divisor=xp.where(unseen, one, map.divisor),
-        factor=xp.where(unseen, one, map.factor),
-        offset=xp.where(unseen, xp.zeros_like(map.offset), map.offset),
-    )
-
-
-def frame(sample: Sample, options: _checks.Options) -> AffineMap:
-    """The map to mean 0 and variance 1."""
-    xp = array_api_compat.array_namespace(sample.mean)
-    mean, residual, _, _, power = sample
+    xp = array_api_compat.array_namespace(sample.near)
+    near, rest, _, count, power = sample
     std = _deviation(xp, sample, options)
+    if not options.eps:
+        std = xp.where(std == 0, 1.0, std)
     if power is not None:
-        mean, residual = mean / power, residual / power
-    std = xp.where(std == 0, xp.ones_like(std), std)
-    return identity(std)._replace(center=mean, center_residual=residual, divisor=std)
+        near, rest = near / power, rest / power
+    map = then(AffineMap(near, rest, std, 1.0, 0.0, 0.0), scale, bias)
+    if isinstance(count, int):
+        return map
+    unseen, map = count == 0, solid(map)
+    return map._replace(
+        divisor=xp.where(unseen, 1.0, map.divisor),
+        factor=xp.where(unseen, 1.0, map.factor),
+        offset=xp.where(unseen, 0.0, map.offset),
+    )
 
 
 def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
     """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
     variance, power, eps = sample.variance, sample.power, options.eps
-    one, zero = xp.ones_like(variance), xp.zeros_like(variance)
 
     def root(a: Array) -> Array:
-        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, one)), zero)
+        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
 
+    if power is None and eps:
+        return xp.sqrt(xp.maximum(variance, eps) if options.eps_mode == "clamp" else variance + eps)
     if power is None:
-        clamped = xp.where(variance < eps, one * eps, variance)
-        return root(clamped if options.eps_mode == "clamp" else variance + eps)
+        return root(variance)
     # Magnified data are too small beside any usual eps to add the two before the root.
-    small, least = root(variance) / power, one * math.sqrt(eps)
+    small, least = root(variance) / power, math.sqrt(eps)
     large = xp.maximum(small, least)
     if options.eps_mode == "clamp" or not eps:
         return large
     ratio = xp.minimum(small, least) / large
-    shrunk = xp.where(power > 1, one, power)
-    together = root(variance + eps * shrunk * shrunk) / shrunk
+    shrunk = xp.where(power > 1, 1.0, power)
+    together = xp.sqrt(variance + eps * shrunk * shrunk) / shrunk
     return xp.where(power > 1, large * xp.sqrt(1 + ratio * ratio), together)
+
+
+def solid(map: AffineMap) -> AffineMap:
+    """The map with arrays for numbers, and its center and offset rounded with what is left."""
+    zero = array_api_compat.array_namespace(map.center).zeros_like(map.divisor)
+    center, offset = two_sum(map.center, map.center_residual), map.offset + zero
+    return AffineMap(*center, map.divisor, map.factor + zero, offset, map.offset_residual + zero)
 
 
 def identity(shaped: Array) -> AffineMap:
@@ -339,41 +351,40 @@ def identity(shaped: Array) -> AffineMap:
 def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
     """y = inner(x) · scale + bias, for a map whose offset has no residual."""
     if scale is not None:
-        scale = as_dtype_of(scale, inner.factor)
+        scale = as_dtype_of(scale, inner.divisor)
         inner = inner._replace(factor=inner.factor * scale, offset=inner.offset * scale)
     if bias is not None:
-        inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.offset))
+        inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.divisor))
     return inner
 
 
-def apply(map: AffineMap, x: Array) -> Array:
-    """The map applied to a whole array."""
+def apply(map: AffineMap, x: Array, once: bool) -> Array:
+    """The map applied to an array in the dtype worked in, to be rounded once after, or not."""
+    if once:
+        return _stretch(map, x - map.center, map.center, None)
     xp = array_api_compat.array_namespace(x)
-    z = xp.astype(x, xp.result_type(x, map.center), copy=False)
-    if z.dtype == xp.float64 and x.dtype != z.dtype:
-        return _stretch(map, z - map.center, map.center, None, x.dtype)
     power = invertible(xp, xp.maximum(abs(map.center), map.divisor))
     # The low bits go to the side whose own numbers are small enough to hold them.
     scale = map.scale
-    low = map.center_residual - _ratio(map.offset_residual, scale)
-    held = abs(map.center * scale) <= abs(map.offset)
-    shift = (map.center + xp.where(held, low, xp.zeros_like(low))) * power
-    return _stretch(map, z * power - shift, shift, power, x.dtype)
+    held = (abs(map.center * scale) <= abs(map.offset)) & (scale != 0)
+    low = map.center_residual - map.offset_residual / xp.where(scale == 0, 1.0, scale)
+    near = (map.center + xp.where(held, low, 0.0)) * power
+    return _stretch(map, x * power - near, near, power)
 
 
-def _stretch(map: AffineMap, d: Array, shift: Array, power: Array | None, dtype: Any) -> Array:
-    """The map applied to x, given d = x · power − shift, with a shift near the center."""
-    xp = array_api_compat.array_namespace(d)
+def _stretch(map: AffineMap, d: Array, near: Array, power: Array | None) -> Array:
+    """The map applied to x, given d = x · power − near, with a number near the center."""
     center, center_residual, divisor, factor, offset, offset_residual = map
     if power is None:
-        slope = _ratio(factor, divisor)
-        missed = (shift - center) - center_residual
-        return xp.astype(d * slope + (offset + (offset_residual + missed * slope)), dtype)
-    reach = invertible(xp, xp.maximum(abs(offset), abs(factor)))
-    slope = _ratio(factor * reach, divisor * power)
-    missed = (shift - center * power) - center_residual * power
+        slope = factor / divisor
+        missed = (near - center) - center_residual
+        return d * slope + (offset + (offset_residual + missed * slope))
+    xp = array_api_compat.array_namespace(d)
+    reach = invertible(xp, xp.maximum(abs(offset + 0 * divisor), abs(factor)))
+    slope = factor * reach / (divisor * power)
+    missed = (near - center * power) - center_residual * power
     level = offset * reach + (offset_residual * reach + missed * slope)
-    return xp.astype((d * slope + level) / reach, dtype, copy=False)
+    return (d * slope + level) / reach
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:
@@ -382,14 +393,6 @@ def as_dtype_of(value: Any, array: Array) -> Any:
         return value
     xp = array_api_compat.array_namespace(array)
     return xp.astype(value, array.dtype, copy=False)
-
-
-def _ratio(factor: Array, divisor: Array) -> Array:
-    xp = array_api_compat.array_namespace(divisor)
-    flat = divisor == 0
-    safe = xp.where(flat, xp.ones_like(divisor), divisor)
-    ratio = factor / safe
-    return xp.where(flat, xp.zeros_like(ratio), ratio)
 
 
 def _against_moments(

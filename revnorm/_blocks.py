@@ -26,17 +26,22 @@ def each(
     x: Array,
     *operands: Any,
     axis: tuple[int, ...],
+    dtype: Any,
     out: Array | None = None,
     whole: bool = True,
 ) -> tuple[Any, ...]:
-    """`function(x, *operands, axis)`: an array shaped as `x`, then ones with `axis` at size 1.
+    """`function(x, *operands, axis, dense)` of `x` in a dtype: an array to be rounded to its own
+    dtype and put into `out`, or None, then arrays with `axis` at size 1, or numbers.
 
-    The first goes into `out`. Without `whole`, instances may be cut up as well.
+    Without `whole`, instances may be cut up as well.
     """
     if is_cut(x, *operands):
         with np.errstate(all="ignore"):
-            return _each(function, x, operands, axis, out, whole)
-    first, *others = function(x, *operands, axis)
+            return _each(function, x, operands, axis, dtype, out, whole)
+    xp = array_api_compat.array_namespace(x)
+    first, *others = function(xp.astype(x, dtype, copy=False), *operands, axis, False)
+    if first is not None:
+        first = xp.astype(first, x.dtype, copy=False)
     if out is None or first is None:
         return first, *others
     out[...] = first
@@ -65,31 +70,30 @@ def parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> Iterator[tupl
 
 
 def _each(
-    function: Any, x: Array, operands: Any, axis: tuple[int, ...], out: Any, whole: bool
+    function: Any, x: Array, operands: Any, axis: Any, dtype: Any, out: Any, whole: bool
 ) -> tuple[Any, ...]:
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
-    rows = len(order) - len(axis)
+    rows, dense = len(order) - len(axis), type(x) is np.ndarray
     if out is not None:
         x, operands = _tree(lambda a: _apart(a, out), (x, operands))
-    kept = [1 if i in axis else size for i, size in enumerate(x.shape)]
-    shape = x.shape
+    shape, kept = x.shape, [1 if i in axis else size for i, size in enumerate(x.shape)]
     x, operands = _tree(lambda a: _permuted(a, order), (x, operands))
     target, others = None if out is None else _permuted(out, order), None
     for cut in _cuts(x.shape, rows, whole):
         piece = x[cut]
         laid = _tree(lambda a, c=cut, s=piece.shape: _flat(_at(a, c), s, rows), operands)
-        first, *rest = function(_contiguous(_flat(piece, piece.shape, rows)), *laid, (rows,))
+        block = _contiguous(_flat(piece, piece.shape, rows), dtype)
+        first, *rest = function(block, *laid, (rows,), dense)
         if target is None and first is not None:
             out = _empty(x, shape, x.dtype)
             target = _permuted(out, order)
         if first is not None:
             target[cut] = first.reshape(piece.shape)
         if others is None:
-            others = [r if r is None else _empty(r, (*x.shape[:rows], 1), r.dtype) for r in rest]
+            others = [_tree(lambda r: _empty(r, (*x.shape[:rows], 1), r.dtype), r) for r in rest]
         for other, part in zip(others, rest, strict=True):
-            if part is not None:
-                other[cut[:rows]] = part
-    return out, *(o if o is None else o.reshape(kept) for o in others)
+            _tree(lambda o, c=cut[:rows], p=part: o.__setitem__(c, p), other)
+    return out, *_tree(lambda o: o.reshape(kept), tuple(others))
 
 
 def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice, ...]]:
@@ -131,6 +135,8 @@ def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
 
 
 def _permuted(array: Array, order: tuple[int, ...]) -> Array:
+    if order == tuple(range(array.ndim)):
+        return array
     return array_api_compat.array_namespace(array).permute_dims(array, order)
 
 
@@ -168,8 +174,10 @@ def _empty(like: Array, shape: Sequence[int], dtype: Any) -> Array:
     return xp.empty(tuple(shape), dtype=dtype, device=array_api_compat.device(like))
 
 
-def _contiguous(array: Array) -> Array:
-    return np.ascontiguousarray(array) if type(array) is np.ndarray else array.contiguous()
+def _contiguous(array: Array, dtype: Any) -> Array:
+    if type(array) is np.ndarray:
+        return np.ascontiguousarray(array, dtype)
+    return array.to(dtype).contiguous()
 
 
 def _apart(array: Array, out: Array) -> Array:

@@ -56,18 +56,23 @@ def has_float64(xp: Any, device: Any) -> bool:
     return "float64" in info.dtypes(device=device, kind="real floating")
 
 
-def recipe(xp: Any, x: Array, precision: str) -> tuple[Any, Any, bool]:
-    """The dtype worked in, the one to sum in if plain sums do, and whether all is rounded once.
+class Recipe(NamedTuple):
+    """The dtype worked in, the one to sum in if plain sums do, and whether all is rounded once."""
 
-    Worked in is float64 where there is one, or the input's own dtype, at least float32.
-    """
-    wider = has_float64(xp, array_api_compat.device(x))
+    work: Any
+    wide: Any
+    once: bool
+
+
+def recipe(x: Array, precision: str) -> Recipe:
+    """Worked in is float64 where there is one, or the input's own dtype, at least float32."""
+    xp = array_api_compat.array_namespace(x)
     own = xp.result_type(x.dtype, xp.float32)
-    if not wider or own != xp.float32:
-        return own, None, False
+    if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
+        return Recipe(own, None, False)
     if precision == "native":
-        return own, xp.float64, False
-    return xp.float64, xp.float64, True
+        return Recipe(own, xp.float64, False)
+    return Recipe(xp.float64, xp.float64, True)
 
 
 def options(**chosen: Any) -> Options:

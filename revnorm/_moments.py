@@ -17,7 +17,7 @@ import array_api_compat
 from revnorm import _blocks, _checks
 from revnorm._checks import Array
 from revnorm._scaling import squarable
-from revnorm._sums import total, two_sum
+from revnorm._sums import dot, total, two_sum
 
 
 class Moments(NamedTuple):
@@ -151,12 +151,15 @@ def merge(first: Moments, second: Moments, /) -> Moments:
 
 
 class Sample(NamedTuple):
-    """The moments of data times `power`, a power of two or None."""
+    """Moments of data times `power`, a power of two or None; the mean is a sum left open.
 
-    mean: Array
-    residual: Array
+    The count is a number where every element of a known shape counts.
+    """
+
+    near: Array
+    rest: Array
     variance: Array
-    count: Array
+    count: Array | int
     power: Array | None
 
 
@@ -164,21 +167,27 @@ def statistics(
     x: Array, where: Array | None, axis: tuple[int, ...], options: _checks.Options
 ) -> Sample:
     """The sample that `x` is, its instances of any length."""
+    recipe = _checks.recipe(x, options.precision)
 
-    def kernel(x: Array, where: Array, power: Array, axis: tuple[int, ...]) -> Any:
-        return None, *measure(x, where, axis, options, power)[0]
+    def kernel(x: Array, where: Array, power: Array, axis: Any, dense: bool) -> Any:
+        return None, *measure(x, where, axis, recipe, dense, power)[0]
 
     if not _blocks.is_long(x, axis):
-        return corrected(Sample(*_blocks.each(kernel, x, where, None, axis=axis)[1:]), options)
+        sample = _blocks.each(kernel, x, where, None, axis=axis, dtype=recipe.work)[1:]
+        return corrected(Sample(*sample), options)
     cut = list(_blocks.parts(x, where, axis))
-    power = _joint_power(cut, axis, options)
-    samples = [Sample(*_blocks.each(kernel, *part, power, axis=axis)[1:]) for part in cut]
+    power = None if recipe.once else _joint_power(cut, axis, recipe)
+    samples = [
+        Sample(*_blocks.each(kernel, *part, power, axis=axis, dtype=recipe.work)[1:])
+        for part in cut
+    ]
     xp = array_api_compat.array_namespace(x)
-    stacked = Moments(*(xp.stack(fields) for fields in list(zip(*samples, strict=True))[:4]))
+    known = [plain(sample._replace(power=None)) for sample in samples]
+    stacked = Moments(*(xp.stack(fields) for fields in zip(*known, strict=True)))
     while (length := stacked.mean.shape[0]) > 1:
         half = length // 2
         first, second, odd = (
-            Moments(*(field[cut] for field in stacked))
+            Moments(*(field[cut, ...] for field in stacked))
             for cut in (slice(half), slice(half, 2 * half), slice(2 * half, None))
         )
         pooled = zip(_pooled(first, second), odd, strict=True)
@@ -190,38 +199,50 @@ def measure(
     x: Array,
     where: Array | None,
     axis: tuple[int, ...],
-    options: _checks.Options,
+    recipe: _checks.Recipe,
+    dense: bool,
     power: Array | None = None,
-) -> tuple[Sample, Array, Array]:
-    """The sample, with d = x · power − shift that it was taken of, and the shift."""
+) -> tuple[Sample, Array]:
+    """The sample, with d = x · power − near that it was taken of.
+
+    A dense array is contiguous, and reduced along its last axis.
+    """
     xp = array_api_compat.array_namespace(x)
-    work, wide, once = _checks.recipe(xp, x, options.precision)
-    x = xp.astype(x, work, copy=False)
+    x = xp.astype(x, recipe.work, copy=False)
+    count = safe = _count(xp, x, axis, where)
+    if where is not None:
+        safe = xp.where(count == 0, 1.0, count)
 
     def seen(a: Array) -> Array:
-        return a if where is None else xp.where(where, a, xp.zeros_like(a))
+        return a if where is None else xp.where(where, a, 0.0)
 
     def mean(a: Array) -> Array:
-        return total(xp, seen(a), axis, wide=wide) / safe
+        if dense:
+            return dot(xp, a, xp.ones(a.shape[-1:], dtype=a.dtype), recipe.wide) / safe
+        return total(xp, a, axis, recipe.wide) / safe
 
-    if not once:
+    def mean_square(a: Array) -> Array:
+        return (dot(xp, a, a, recipe.wide) if dense else total(xp, a * a, axis, recipe.wide)) / safe
+
+    if not recipe.once:
         power = squarable(xp, _reach(xp, seen(x), axis)) if power is None else power
         x = x * power
-    count = _count(xp, x, axis, where)
-    safe = count if where is None else xp.where(count == 0, xp.ones_like(count), count)
-    near = _first(x, axis) if once and where is None else mean(x)
-    shift = xp.astype(near, work, copy=False)
-    d = x - shift
-    step = xp.astype(mean(d) if near.dtype == work else near - shift, work, copy=False)
-    square = seen(d) * seen(d)
-    variance = xp.astype(mean(square), work, copy=False) - step * step
-    variance = xp.where(variance < 0, xp.zeros_like(variance), variance)
-    return Sample(*two_sum(shift, step), variance, count, power), d, shift
+    guess = _first(x, axis) if recipe.once and where is None else mean(seen(x))
+    near = xp.astype(guess, recipe.work, copy=False)
+    d = x - near
+    rest = mean(seen(d)) if dense or guess.dtype == near.dtype else guess - near
+    rest = xp.astype(rest, recipe.work, copy=False)
+    square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
+    variance = xp.maximum(square - rest * rest, 0.0)
+    return Sample(near, rest, variance, count, power), d
 
 
 def plain(sample: Sample) -> Moments:
     """Moments of the data itself."""
-    mean, residual, variance, count, power = sample
+    near, rest, variance, count, power = sample
+    if isinstance(count, int):
+        count = array_api_compat.array_namespace(near).full_like(near, count)
+    mean, residual = two_sum(near, rest)
     if power is None:
         return Moments(mean, residual, variance, count)
     return Moments(mean / power, residual / power, variance / power / power, count)
@@ -231,16 +252,16 @@ def corrected(sample: Sample, options: _checks.Options) -> Sample:
     """The variance divided by count − correction instead of the count."""
     if not options.correction:
         return sample
-    xp = array_api_compat.array_namespace(sample.mean)
-    left = sample.count - options.correction
-    left = xp.where(left > 0, left, xp.ones_like(left))
-    return sample._replace(variance=sample.variance * (sample.count / left))
+    xp = array_api_compat.array_namespace(sample.near)
+    count = plain(sample).count
+    left = count - options.correction
+    return sample._replace(variance=sample.variance * (count / xp.where(left > 0, left, 1.0)))
 
 
 def _pooled(first: Moments, second: Moments) -> Moments:
     xp = array_api_compat.array_namespace(first.mean)
     count = first.count + second.count
-    weight = second.count / xp.where(count == 0, xp.ones_like(count), count)
+    weight = second.count / xp.where(count == 0, 1.0, count)
     gap, low = two_sum(second.mean, -first.mean)
     low = low + (second.residual - first.residual)
     mean, residual = two_sum(first.mean, weight * gap)
@@ -250,19 +271,14 @@ def _pooled(first: Moments, second: Moments) -> Moments:
     return Moments(mean, residual, within + weight * delta * ((1 - weight) * delta), count)
 
 
-def _joint_power(cut: Any, axis: tuple[int, ...], options: _checks.Options) -> Array | None:
+def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Array:
     """The power of two for all parts of the same instances."""
+
+    def kernel(x: Array, where: Array, axis: Any, dense: bool) -> Any:
+        return None, _reach(xp, x if where is None else xp.where(where, x, 0.0), axis)
+
     xp = array_api_compat.array_namespace(cut[0][0])
-    work, _, once = _checks.recipe(xp, cut[0][0], options.precision)
-    if once:
-        return None
-
-    def kernel(x: Array, where: Array, axis: tuple[int, ...]) -> Any:
-        x = xp.astype(x, work, copy=False)
-        x = x if where is None else xp.where(where, x, xp.zeros_like(x))
-        return None, _reach(xp, x, axis)
-
-    reaches = [_blocks.each(kernel, *part, axis=axis)[1] for part in cut]
+    reaches = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1] for part in cut]
     return squarable(xp, xp.max(xp.stack(reaches), axis=0))
 
 
@@ -274,11 +290,10 @@ def _first(x: Array, axis: tuple[int, ...]) -> Array:
     return x[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
 
 
-def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array:
+def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array | int:
     sizes = [x.shape[one] for one in axis]
     if where is None and None not in sizes:
-        return xp.full_like(_first(x, axis), math.prod(sizes))
+        return math.prod(sizes)
     ones = xp.ones_like(x)
-    if where is not None:
-        ones = xp.where(where, ones, xp.zeros_like(x))
-    return xp.sum(ones, axis=axis, keepdims=True)
+    seen = ones if where is None else xp.where(where, ones, 0.0)
+    return xp.sum(seen, axis=axis, keepdims=True)

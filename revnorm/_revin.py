@@ -85,7 +85,8 @@ def revin(
     last = _last(x, where, reduced) if center == "last" else None
     build = partial(_centred, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, x, scale, bias, last, **keywords)
+    y, map = normalize(build, x, scale, bias, last, **keywords)
+    return y, map()
 
 
 def _centred(

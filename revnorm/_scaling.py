@@ -15,17 +15,16 @@ def squarable(xp: Any, reach: Array) -> Array:
     """A power of two that brings magnitudes up to `reach` near enough to 1 to sum squares."""
     top = _exponent(xp, reach)
     edge, step, end = 2.0 ** (top * 5 // 16), 2.0 ** (top * 5 // 8), 2.0 ** (top * 15 // 16)
-    one = xp.ones_like(reach)
-    small = xp.where(reach < 1 / end, one * end, one * step)
-    return xp.where(reach > edge, one / step, xp.where(reach < 1 / edge, small, one))
+    small = xp.where(reach < 1 / end, xp.full_like(reach, end), step)
+    return xp.where(reach > edge, 1 / step, xp.where(reach < 1 / edge, small, 1.0))
 
 
 def invertible(xp: Any, reach: Array) -> Array:
     """A power of two with which `reach` can be doubled, and its inverse is finite."""
     top = _exponent(xp, reach)
     edge, step = 2.0 ** (top * 7 // 8), 2.0 ** (top // 4)
-    one = xp.ones_like(reach)
-    return xp.where(reach > edge, one / step, xp.where(reach < 1 / edge, one * step, one))
+    large = xp.where(reach > edge, xp.full_like(reach, 1 / step), 1.0)
+    return xp.where(reach < 1 / edge, step, large)
 
 
 def _exponent(xp: Any, array: Array) -> int:

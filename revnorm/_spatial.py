@@ -71,4 +71,4 @@ def spatially_adaptive_norm(
 def _varying(
     sample: Sample, scale_map: Array, bias_map: Array, options: _checks.Options
 ) -> AffineMap:
-    return standardize(sample, 1 + as_dtype_of(scale_map, sample.mean), bias_map, options)
+    return standardize(sample, 1 + as_dtype_of(scale_map, sample.near), bias_map, options)

@@ -7,6 +7,9 @@ from revnorm._checks import Array
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
 _STRIPES = 16
+# And to its dot product, which runs along contiguous numbers in several lanes at once.
+_SEGMENT = 128
+_WIDE_SEGMENT = 1024
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -16,7 +19,7 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return s, (a - (s - t)) + (b - t)
 
 
-def total(xp: Any, x: Array, axis: tuple[int, ...], *, wide: Any = None) -> Array:
+def total(xp: Any, x: Array, axis: tuple[int, ...], wide: Any) -> Array:
     """The sum over `axis`, kept at size 1: plainly in the dtype `wide`, or else carefully."""
     if wide is not None:
         return xp.sum(x, axis=axis, keepdims=True, dtype=wide)
@@ -31,6 +34,23 @@ def total(xp: Any, x: Array, axis: tuple[int, ...], *, wide: Any = None) -> Arra
         while x.shape[one] > 1:
             x, error = _halve(xp, x, error, one)
     return x + error
+
+
+def dot(xp: Any, a: Array, b: Array, wide: Any) -> Array:
+    """The sum of products over a contiguous last axis, in an order that only its length sets.
+
+    `b` is an array like `a`, or one row for all.
+    """
+    length, segment = a.shape[-1], _SEGMENT if wide is None else _WIDE_SEGMENT
+    if length <= segment:
+        return xp.vecdot(a, b)[..., None]
+    cut = length - length % segment
+    first, second = (xp.reshape(one[..., :cut], (*one.shape[:-1], -1, segment)) for one in (a, b))
+    sums = xp.vecdot(first, second)
+    if cut < length:
+        rest = xp.vecdot(a[..., cut:], b[..., cut:])[..., None]
+        sums = xp.concat([sums, rest], axis=-1)
+    return total(xp, sums, (sums.ndim - 1,), wide)
 
 
 def _fold(xp: Any, x: Array, axis: int) -> Array:
