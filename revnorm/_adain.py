@@ -86,7 +86,7 @@ def adain(
     style_map = standardizer(style, axis=reduced, where=style_where, **options._asdict())
     build = partial(_restyled, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, content, style_map, strength, **keywords)[0]
+    return normalize(build, content, style_map, strength, **keywords)
 
 
 def _restyled(

@@ -256,24 +256,29 @@ def normalize(
     where: Array | None = None,
     given: Moments | None = None,
     out: Array | None = None,
-) -> tuple[Array, Callable[[], AffineMap]]:
-    """`x` under the map that `build(sample, *operands)` makes of its statistics; how to get that."""
+    keep: bool = False,
+) -> Any:
+    """`x` under the map that `build(sample, *operands)` makes of its statistics.
+
+    With `keep`, that map as well.
+    """
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
         known = statistics(x, where, axis, options) if given is None else Sample(*given, None)
         map = solid(build(known, *operands))
-        return transform(map, x, out=out), lambda: map
+        y = transform(map, x, out=out)
+        return (y, map) if keep else y
     recipe = _checks.recipe(x, options.precision)
 
     def kernel(x: Array, where: Array, *arguments: Any) -> Any:
         *operands, axis, dense = arguments
         sample, d = measure(x, where, axis, recipe, dense)
         sample = corrected(sample, options)
-        map = build(sample, *operands)
-        return _stretch(map, d, sample.near, sample.power), *sample
+        y = _stretch(build(sample, *operands), d, sample.near, sample.power)
+        return (y, *sample) if keep else (y,)
 
     y, *sample = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
-    return y, lambda: solid(build(Sample(*sample), *operands))
+    return (y, solid(build(Sample(*sample), *operands))) if keep else y
 
 
 def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:

@@ -85,7 +85,7 @@ def batch_instance_norm(
     batch = standardizer(batch_moments, eps=eps)
     build = partial(_gated, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, x, batch, gate, scale, bias, **keywords)[0]
+    return normalize(build, x, batch, gate, scale, bias, **keywords)
 
 
 def _gated(

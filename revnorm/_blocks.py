@@ -30,10 +30,10 @@ def each(
     out: Array | None = None,
     whole: bool = True,
 ) -> tuple[Any, ...]:
-    """`function(x, *operands, axis, dense)` of `x` in a dtype: an array to be rounded to its own
-    dtype and put into `out`, or None, then arrays with `axis` at size 1, or numbers.
+    """What `function(x, *operands, axis, dense)` gives for `x` in the dtype worked in.
 
-    Without `whole`, instances may be cut up as well.
+    That is an array to be rounded to the dtype of `x` and put into `out`, or None, then arrays
+    with `axis` at size 1, numbers and None. Without `whole`, instances may be cut up as well.
     """
     if is_cut(x, *operands):
         with np.errstate(all="ignore"):
@@ -74,26 +74,29 @@ def _each(
 ) -> tuple[Any, ...]:
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
     rows, dense = len(order) - len(axis), type(x) is np.ndarray
+    leaves = _leaves(operands)
     if out is not None:
-        x, operands = _tree(lambda a: _apart(a, out), (x, operands))
-    shape, kept = x.shape, [1 if i in axis else size for i, size in enumerate(x.shape)]
-    x, operands = _tree(lambda a: _permuted(a, order), (x, operands))
+        x, *leaves = (_apart(a, out) for a in (x, *leaves))
+    given, x = x, _permuted(x, order)
+    leaves = [_permuted(a, order) for a in leaves]
     target, others = None if out is None else _permuted(out, order), None
     for cut in _cuts(x.shape, rows, whole):
         piece = x[cut]
-        laid = _tree(lambda a, c=cut, s=piece.shape: _flat(_at(a, c), s, rows), operands)
+        laid = [_flat(_at(a, cut), piece.shape, rows) for a in leaves]
         block = _contiguous(_flat(piece, piece.shape, rows), dtype)
-        first, *rest = function(block, *laid, (rows,), dense)
-        if target is None and first is not None:
-            out = _empty(x, shape, x.dtype)
-            target = _permuted(out, order)
+        first, *rest = function(block, *_filled(operands, iter(laid)), (rows,), dense)
         if first is not None:
+            if target is None:
+                out = _empty(given, given.shape, given.dtype)
+                target = _permuted(out, order)
             target[cut] = first.reshape(piece.shape)
         if others is None:
-            others = [_tree(lambda r: _empty(r, (*x.shape[:rows], 1), r.dtype), r) for r in rest]
+            others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):
-            _tree(lambda o, c=cut[:rows], p=part: o.__setitem__(c, p), other)
-    return out, *_tree(lambda o: o.reshape(kept), tuple(others))
+            if _is_array(other):
+                other[cut[:rows]] = part
+    kept = [1 if i in axis else size for i, size in enumerate(given.shape)]
+    return out, *(o.reshape(kept) if _is_array(o) else o for o in others)
 
 
 def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice, ...]]:
@@ -121,17 +124,17 @@ def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]
 
 def _at(array: Array, cut: tuple[slice, ...]) -> Array:
     """A cut of an array that broadcasts against the one that the cut was made for."""
-    return array[tuple(slice(None) if n == 1 else c for n, c in zip(array.shape, cut))]
+    whole = slice(None)
+    return array[tuple(whole if n == 1 else c for n, c in zip(array.shape, cut, strict=True))]
 
 
 def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
     """The axes behind the first `rows` made one, broadcast among themselves where they vary."""
-    if all(n == 1 for n in array.shape[rows:]):
-        return array.reshape((*array.shape[:rows], 1))
-    if tuple(array.shape[rows:]) != tuple(shape[rows:]):
+    inner = array.shape[rows:]
+    if math.prod(inner) > 1 and inner != shape[rows:]:
         xp = array_api_compat.array_namespace(array)
         array = xp.broadcast_to(array, (*array.shape[:rows], *shape[rows:]))
-    return array.reshape((*array.shape[:rows], -1))
+    return array.reshape((*array.shape[:rows], math.prod(array.shape[rows:])))
 
 
 def _permuted(array: Array, order: tuple[int, ...]) -> Array:
@@ -140,18 +143,27 @@ def _permuted(array: Array, order: tuple[int, ...]) -> Array:
     return array_api_compat.array_namespace(array).permute_dims(array, order)
 
 
-def _tree(function: Callable[[Array], Array], tree: Any) -> Any:
-    """A function applied to every array of nested tuples; numbers and None stay."""
-    if isinstance(tree, tuple):
-        mapped = [_tree(function, branch) for branch in tree]
-        return tree._make(mapped) if hasattr(tree, "_make") else tuple(mapped)
-    return function(tree) if hasattr(tree, "shape") and tree.ndim else tree
+def _is_array(value: Any) -> bool:
+    return getattr(value, "ndim", 0) > 0
 
 
 def _leaves(tree: Any) -> list[Array]:
+    """The arrays of nested tuples, which hold numbers and None besides."""
     if isinstance(tree, tuple):
         return [leaf for branch in tree for leaf in _leaves(branch)]
-    return [tree] if hasattr(tree, "shape") else []
+    return [tree] if _is_array(tree) else []
+
+
+def _filled(tree: Any, leaves: Iterator[Array]) -> Any:
+    """The same nested tuples, with other arrays."""
+    if isinstance(tree, tuple):
+        filled = [_filled(branch, leaves) for branch in tree]
+        return tree._make(filled) if hasattr(tree, "_make") else filled
+    return next(leaves) if _is_array(tree) else tree
+
+
+def _room(part: Any, shape: Sequence[int]) -> Any:
+    return _empty(part, shape, part.dtype) if _is_array(part) else part
 
 
 def _is_plain_torch(x: Array, others: list[Array]) -> bool:
@@ -170,8 +182,9 @@ def _is_plain_torch(x: Array, others: list[Array]) -> bool:
 
 
 def _empty(like: Array, shape: Sequence[int], dtype: Any) -> Array:
-    xp = array_api_compat.array_namespace(like)
-    return xp.empty(tuple(shape), dtype=dtype, device=array_api_compat.device(like))
+    if type(like) is np.ndarray:
+        return np.empty(shape, dtype)
+    return like.new_empty(tuple(shape), dtype=dtype)
 
 
 def _contiguous(array: Array, dtype: Any) -> Array:

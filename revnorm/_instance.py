@@ -98,4 +98,4 @@ def instance_norm(
     _checks.statistics("moments", moments, x, reduced)
     build = partial(standardize, options=options)
     keywords = dict(axis=reduced, options=options, where=where, given=moments, out=out)
-    return normalize(build, x, scale, bias, **keywords)[0]
+    return normalize(build, x, scale, bias, **keywords)

@@ -84,9 +84,8 @@ def revin(
     )
     last = _last(x, where, reduced) if center == "last" else None
     build = partial(_centred, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, out=out)
-    y, map = normalize(build, x, scale, bias, last, **keywords)
-    return y, map()
+    keywords = dict(axis=reduced, options=options, where=where, out=out, keep=True)
+    return normalize(build, x, scale, bias, last, **keywords)
 
 
 def _centred(

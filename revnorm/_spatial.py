@@ -65,7 +65,7 @@ def spatially_adaptive_norm(
     )
     build = partial(_varying, options=options)
     keywords = dict(axis=reduced, options=options, out=out)
-    return normalize(build, x, scale_map, bias_map, **keywords)[0]
+    return normalize(build, x, scale_map, bias_map, **keywords)
 
 
 def _varying(
