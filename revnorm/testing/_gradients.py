@@ -201,11 +201,13 @@ def _last(xp: Any, x: Array, axis: Any, where: Array | None) -> Array:
     if where is not None:
         seen = xp.where(where, seen, xp.zeros_like(x))
     named = axis if isinstance(axis, tuple) else (axis,)
+    done: tuple[int, ...] = ()
     for one in sorted((a % x.ndim for a in named), reverse=True):
-        rank = xp.cumulative_sum(xp.astype(seen > 0, x.dtype), axis=one)
-        seen = xp.where(rank == xp.max(rank, axis=one, keepdims=True), seen, xp.zeros_like(seen))
-        top = xp.max(seen, axis=named, keepdims=True)
-        seen = xp.where(top > 0, seen, xp.zeros_like(seen))
+        present = xp.max(seen, axis=done, keepdims=True) if done else seen
+        rank = xp.cumulative_sum(present, axis=one)
+        at_end = rank == xp.max(rank, axis=one, keepdims=True)
+        seen = seen * present * xp.astype(at_end, x.dtype)
+        done = (*done, one)
     return seen
 
 

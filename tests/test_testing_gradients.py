@@ -1,0 +1,162 @@
+"""The exact gradients against differences of the reference, and against PyTorch and JAX."""
+
+import numpy as np
+import pytest
+
+import revnorm as rn
+from revnorm.testing import check, reference, reference_gradients
+
+# A central difference with this step is off by about step² and 2⁻⁵³ / step.
+STEP = 2.0**-17
+TOLERANCE = 50 * STEP**2
+
+
+def problems():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 2, 7)) + 5
+    where = rng.random(x.shape) < 0.6
+    unseen = np.arange(3).reshape(3, 1, 1) > 0
+    scale, bias, gate = rng.standard_normal((3, 2))
+    tables = rng.standard_normal((2, 4, 2))
+    weights = rng.random((3, 4))
+    style = rng.standard_normal((1, 2, 5)) * 3 + 1
+    channels = {"axis": 2, "channel_axis": 1}
+    batch = {"batch_axis": 0, **channels}
+    turned = {"axis": 2, "batch_axis": 1, "channel_axis": 0}
+    return {
+        "plain": ("instance_norm", (x,), {"axis": 2}),
+        "affine": ("instance_norm", (x, scale, bias), channels),
+        "broadcast": ("instance_norm", (x, x[:, :1, :1], x[0]), {"axis": (0, 2)}),
+        "correction": ("instance_norm", (x,), {"axis": 2, "correction": 1}),
+        "mask": ("instance_norm", (x, scale), {"where": where, **channels}),
+        "unseen": ("instance_norm", (x, scale, bias), {"where": unseen, **channels}),
+        "clamp below": ("revin", (x,), {"axis": 2, "eps": 1e3, "eps_mode": "clamp"}),
+        "clamp above": ("revin", (x,), {"axis": 2, "eps": 1e-3, "eps_mode": "clamp"}),
+        "last": ("revin", (x, scale, bias), {"center": "last", **channels}),
+        "last, two axes": ("revin", (x,), {"center": "last", "axis": (0, 2)}),
+        "last, mask": ("revin", (x,), {"center": "last", "where": where, "axis": (0, 2)}),
+        "adain": ("adain", (x, style), {"axis": 2, "strength": 0.7, "correction": 1}),
+        "adain, masks": (
+            "adain",
+            (x, style),
+            {"axis": 2, "where": where, "style_where": np.arange(5) > 1},
+        ),
+        "gate": ("batch_instance_norm", (x, gate, scale, bias), batch),
+        "gate, mask": ("batch_instance_norm", (x, gate), {"where": where, **batch}),
+        "labels": ("conditional_instance_norm", (x, *tables, np.asarray([3, 0, 3])), batch),
+        "weights": ("conditional_instance_norm", (x, *tables, weights), batch),
+        "weights, turned": (
+            "conditional_instance_norm",
+            (x.transpose(1, 0, 2), *tables, weights),
+            turned,
+        ),
+        "maps": ("spatially_adaptive_norm", (x, x[:, :1] / 9, x[:1] / 9), {"axis": 2}),
+    }
+
+
+PROBLEMS = problems()
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_against_differences(problem):
+    name, arrays, keywords = PROBLEMS[problem]
+    rng = np.random.default_rng(1)
+    cotangent = rng.standard_normal(arrays[0].shape)
+    gradients = reference_gradients(name, cotangent, *arrays, **keywords)
+    assert len(gradients) == len(arrays)
+    for i, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
+        if array.dtype.kind != "f":
+            assert gradient is None
+            continue
+        assert gradient.shape == array.shape
+        for _ in range(3):
+            direction = rng.standard_normal(array.shape)
+            ends = [
+                reference(
+                    name, *arrays[:i], array + sign * STEP * direction, *arrays[i + 1 :], **keywords
+                )
+                for sign in (1, -1)
+            ]
+            found = float(np.sum(cotangent * (ends[0] - ends[1])) / (2 * STEP))
+            assert float(np.sum(gradient * direction)) == pytest.approx(
+                found, rel=TOLERANCE, abs=TOLERANCE
+            )
+
+
+def test_constant_data_and_eps_zero():
+    x, g = np.full((2, 3), 7.0), np.asarray([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])
+    (gradient,) = reference_gradients("instance_norm", g, x, axis=1, eps=0.0)
+    np.testing.assert_allclose(gradient, g - g.mean(axis=1, keepdims=True), atol=1e-15)
+
+
+def test_far_from_zero():
+    x = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
+    g = np.random.default_rng(1).standard_normal((2, 50))
+    (near,) = reference_gradients("instance_norm", g, np.round(x * 64) / 64, axis=1)
+    (far,) = reference_gradients("instance_norm", g, np.round(x * 64) / 64 + 2.0**17, axis=1)
+    np.testing.assert_allclose(far, near, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+def test_on_other_libraries(library):
+    xp = pytest.importorskip(library)
+    for name, arrays, keywords in (PROBLEMS["gate, mask"], PROBLEMS["weights"], PROBLEMS["last"]):
+        expected = reference_gradients(name, np.ones(arrays[0].shape), *arrays, **keywords)
+        given = [xp.asarray(array) for array in arrays]
+        options = {
+            k: xp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()
+        }
+        cotangent = xp.ones(arrays[0].shape, dtype=xp.float64)
+        found = reference_gradients(name, cotangent, *given, **options)
+        for one, other in zip(found, expected, strict=True):
+            assert type(one) is type(cotangent)
+            np.testing.assert_allclose(np.asarray(one), other, rtol=1e-12, atol=1e-12)
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"^`name` must be one of instance_norm, .*'norm'$"):
+        reference_gradients("norm", np.ones(3), np.ones(3), axis=0)
+
+
+KERNELS = (
+    "instance_norm",
+    "revin",
+    "adain",
+    "batch_instance_norm",
+    "conditional_instance_norm",
+    "spatially_adaptive_norm",
+)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_torch_holds_the_bounds(name):
+    pytest.importorskip("torch")
+    report = check(getattr(rn, name), name, library="torch", gradients=True)
+    assert report.passed, "\n".join(f"{o.case.name}: {o.text}" for o in report.failures)
+    assert any(outcome.gradient is not None for outcome in report.outcomes)
+
+
+def test_detached_statistics_are_caught():
+    pytest.importorskip("torch")
+
+    def detached(x, *parameters, axis, **options):
+        moments = rn.moments(x.detach(), axis=axis)
+        return rn.instance_norm(x, *parameters, axis=axis, moments=moments, **options)
+
+    def plain(case):
+        return case.name == "mean 0"
+
+    assert check(detached, "instance_norm", library="torch", only=plain).passed
+    report = check(detached, "instance_norm", library="torch", only=plain, gradients=True)
+    assert report.failures[0].text.startswith("gradient ")
+
+
+def test_jax_gradients_are_measured():
+    pytest.importorskip("jax")
+
+    def some(case):
+        return case.name in ("mean 0", "scale and bias", "mask")
+
+    report = check(rn.instance_norm, "instance_norm", library="jax", only=some, gradients=True)
+    assert all(o.gradient is not None for o in report.outcomes if o.status != "not run")
+    assert not any("gradient" in outcome.text for outcome in report.failures)
