@@ -35,6 +35,9 @@ class Backend:
     # Test function to a reason that ends in a link; these must fail.
     known_failures: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self):
+        return self.id
+
     @property
     def id(self) -> str:
         return ":".join(filter(None, (self.library, self.variant, self.device)))

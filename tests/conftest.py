@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config, items):
         if isinstance(backend, Backend):
             item.user_properties.append(("backend", backend.id))
             sampled = backend.slow and item.get_closest_marker("sampled")
-            if sampled and not params["function"].typical:
+            if sampled and "function" in params and not params["function"].typical:
                 elsewhere.append(item)
         elif backend is not None:
             elsewhere.append(item)

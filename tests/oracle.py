@@ -156,9 +156,7 @@ def adain(
     """(x - mean_c) / std_c * std_s + mean_s; nothing observed means mean 0 and std 1."""
     of = {"axis": axis, "correction": correction}
     c, s = moments(content, where=where, **of), moments(style, where=style_where, **of)
-    std_c, std_s = (
-        np.where(one.count == 0, Fraction(1), std(one.variance, eps)) for one in (c, s)
-    )
+    std_c, std_s = (np.where(one.count == 0, Fraction(1), std(one.variance, eps)) for one in (c, s))
     std_c, std_s = (np.where(one == 0, Fraction(1), one) for one in (std_c, std_s))
     x, strength = exact(content), exact(strength)
     return ((x - c.mean) / std_c * std_s + s.mean) * strength + x * (1 - strength)

@@ -9,6 +9,9 @@ import revnorm as rn
 import tolerances
 from functions import AFFINE, BIAS, FUNCTIONS, SCALE, WHERE, X, sample
 
+# Where a call is slow, test_lazy.py runs every function, in one piece.
+pytestmark = pytest.mark.sampled
+
 MASKED = [f for f in FUNCTIONS if "where" in f.operands]
 SEPARATE = [f for f in FUNCTIONS if not f.pooled]
 WITH_OUT = [f for f in FUNCTIONS if f.out]
@@ -56,13 +59,11 @@ def test_float32(backend, function):
     check(backend, function, "float32", "full")
 
 
-@pytest.mark.sampled
 @over(FUNCTIONS)
 def test_native_precision(backend, function):
     check(backend, function, "float32", "native")
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 @over(FUNCTIONS)
 def test_other_dtypes(backend, function, dtype):
@@ -82,7 +83,6 @@ def test_accepts_read_only_arrays(backend, function):
     )
 
 
-@pytest.mark.sampled
 @over(MASKED)
 def test_padding_is_without_effect(backend, function):
     """Whatever lies under False, NaN and infinity too, the observed come out the same."""
@@ -95,7 +95,6 @@ def test_padding_is_without_effect(backend, function):
         np.testing.assert_array_equal(y[where], expected[where])
 
 
-@pytest.mark.sampled
 @over(MASKED)
 def test_everything_observed_is_as_without_a_mask(backend, function):
     without = {n: a for n, a in function.operands.items() if not n.endswith("where")}
@@ -107,7 +106,6 @@ def test_everything_observed_is_as_without_a_mask(backend, function):
     assert oracle.ulp_error(y, expected, "float32", of=unit) <= bound
 
 
-@pytest.mark.sampled
 @over(MASKED)
 def test_mask_of_one_row_broadcasts(backend, function):
     row = {"where": WHERE[:1, :1]}
@@ -133,7 +131,6 @@ def test_batch_mates_are_without_effect(backend, function):
         np.testing.assert_array_equal(y, expected[rows])
 
 
-@pytest.mark.sampled
 @over(SEPARATE)
 def test_nan_and_infinity_stay_in_their_instance(backend, function):
     expected = called(backend, function, X, function.operands)
@@ -147,7 +144,6 @@ def test_nan_and_infinity_stay_in_their_instance(backend, function):
         assert not np.all(np.isfinite(y[1]))
 
 
-@pytest.mark.sampled
 @over(FUNCTIONS)
 def test_strides_are_without_effect(backend, function):
     """Views that are transposed or strided give what a contiguous copy gives."""
@@ -190,9 +186,7 @@ def test_out_may_be_strided(backend, function):
     wide = backend.asarray(np.zeros((*X.shape[:-1], 2 * X.shape[-1]), dtype=np.float32))
     function.call(x, **operands, out=wide[..., ::2])
     written = backend.to_numpy(wide)
-    np.testing.assert_array_equal(
-        written[..., ::2], backend.to_numpy(function.call(x, **operands))
-    )
+    np.testing.assert_array_equal(written[..., ::2], backend.to_numpy(function.call(x, **operands)))
     assert not written[..., 1::2].any()
 
 
@@ -216,9 +210,7 @@ def test_inverse_undoes_scale_and_bias(backend, center, precision):
     for dtype in ("float32",) if backend.slow else backend.dtypes:
         x, operands = backend.asarray(X, dtype), backend.asarrays(AFFINE, dtype)
         options = {"axis": (2, 3), "channel_axis": 1}
-        y, map = rn.revin(
-            x, *operands.values(), **options, center=center, precision=precision
-        )
+        y, map = rn.revin(x, *operands.values(), **options, center=center, precision=precision)
         exact = oracle.exact(backend.to_numpy(x))
         scale, bias = (backend.to_numpy(p) for p in operands.values())
         forward = oracle.standardizer(exact, scale, bias, **options)
@@ -262,16 +254,19 @@ def test_nothing_observed_is_the_identity(backend, function):
     np.testing.assert_array_equal(y[1, 2], X[1, 2])
 
 
-@pytest.mark.parametrize("eps_mode", ["add", "clamp"])
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+@pytest.mark.parametrize("precision", ["full", "native"])
 @pytest.mark.parametrize("axis", [2, (0, 2, 3)])
-def test_constant_instance_becomes_the_bias(backend, axis, eps_mode):
+def test_constant_instance_becomes_the_bias(backend, axis, precision, eps):
     values = np.asarray([-3.0e4, 1e30, 1e-30], dtype=np.float32)[:, None, None]
     x = backend.asarray(np.broadcast_to(values, X.shape))
     scale, bias = backend.asarray(SCALE), backend.asarray(BIAS)
-    y, map = rn.revin(x, scale, bias, axis=axis, channel_axis=1, eps=0.0, eps_mode=eps_mode)
+    options = {"axis": axis, "channel_axis": 1, "precision": precision, "eps": eps}
     expected = np.broadcast_to(BIAS[:, None, None], X.shape)
-    np.testing.assert_array_equal(backend.to_numpy(y), expected)
-    np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))
+    for eps_mode in ("add", "clamp"):
+        y, map = rn.revin(x, scale, bias, **options, eps_mode=eps_mode)
+        np.testing.assert_array_equal(backend.to_numpy(y), expected)
+        np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))
 
 
 def test_size_one_has_variance_zero(backend):

@@ -1,0 +1,127 @@
+"""Affine maps: application, inverse, composition, and what else goes through them."""
+
+import numpy as np
+import pytest
+
+import oracle
+import revnorm as rn
+import tolerances
+from functions import AFFINE, BIAS, SCALE, STYLE, X
+
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+NCHW = {"axis": (2, 3), "channel_axis": 1}
+
+
+def exact_map():
+    return oracle.standardizer(X, SCALE, BIAS, **NCHW)
+
+
+def our_map(backend, **options):
+    parameters = (backend.asarray(p) for p in AFFINE.values())
+    return rn.standardizer(backend.asarray(X), *parameters, **NCHW, **options)
+
+
+def near(backend, array, expected, axis=None):
+    of = None if axis is None else oracle.reach(expected, axis)
+    error = oracle.ulp_error(backend.to_numpy(array), expected, "float32", of=of)
+    return error <= tolerances.forward(backend, "float32")
+
+
+def test_applies_to_any_array_that_broadcasts(backend):
+    """A forecast of another horizon, one step, more of the batch's axes."""
+    map = our_map(backend)
+    for shape in ((4, 3, 1, 1), (4, 3, 9, 2), (1, 1, 1, 1), (2, 4, 3, 6, 5)):
+        z = np.linspace(-1, 1, np.prod(shape)).reshape(shape).astype(np.float32)
+        y = map(backend.asarray(z))
+        expected = exact_map()(z)
+        assert tuple(y.shape) == expected.shape
+        assert near(backend, y, expected)
+
+
+def test_scale_is_the_slope(backend):
+    scale = backend.to_numpy(our_map(backend).scale).astype(np.float32)
+    assert oracle.ulp_error(scale, exact_map().scale, "float32") <= tolerances.SAME_FORWARD
+
+
+def test_spread_and_variance_go_through(backend):
+    map = our_map(backend)
+    one, slope = backend.asarray(np.full(X.shape, 2.0, np.float32)), abs(exact_map().scale)
+    full = np.broadcast_to(slope, X.shape)
+    assert near(backend, map.spread(one), 2 * full)
+    assert near(backend, map.variance(one), 2 * full**2)
+    assert map.spread(one).dtype == one.dtype
+    back = map.inv.spread(map.spread(one))
+    assert oracle.ulp_error(backend.to_numpy(back), oracle.exact(np.full(X.shape, 2.0)),
+                            "float32") <= tolerances.SAME_ROUND_TRIP  # fmt: skip
+
+
+def test_take_keeps_channels(backend):
+    map = our_map(backend)
+    indices = backend.asarray(np.asarray([2, 0]))
+    taken = map.take(indices, axis=1)
+    chosen = backend.asarray(X[:, [2, 0]])
+    np.testing.assert_array_equal(
+        backend.to_numpy(taken(chosen)), backend.to_numpy(map(backend.asarray(X)))[:, [2, 0]]
+    )
+    assert tuple(taken.center.shape) == (4, 2, 1, 1)
+
+
+def test_take_along_an_axis_that_does_not_vary(backend):
+    map = our_map(backend)
+    for field, same in zip(
+        map, map.take(backend.asarray(np.asarray([0, 0])), axis=-1), strict=True
+    ):
+        assert tuple(field.shape) == tuple(same.shape)
+
+
+def test_composition_is_one_after_the_other(backend):
+    inner, outer = our_map(backend), rn.standardizer(backend.asarray(STYLE), axis=(2, 3)).inv
+    center, scale, offset = oracle.standardizer(STYLE, axis=(2, 3))
+    expected = (exact_map()(X) - offset) / scale + center
+    assert near(backend, (outer @ inner)(backend.asarray(X)), expected, axis=(2, 3))
+
+
+def test_a_map_after_its_inverse_is_the_identity(backend):
+    map, x = our_map(backend), backend.asarray(X)
+    assert near(backend, (map.inv @ map)(x), oracle.exact(X), axis=(2, 3))
+
+
+def test_inverse_of_a_composition(backend):
+    a, b = our_map(backend), rn.standardizer(backend.asarray(STYLE), axis=(2, 3)).inv
+    x = backend.asarray(X)
+    expected = backend.to_numpy((a.inv @ b.inv)(x))
+    got = backend.to_numpy((b @ a).inv(x))
+    unit = oracle.reach(expected, (2, 3))
+    # Both are rounded once from the same number.
+    bound = 1 if backend.widest == "float64" else 2 * tolerances.SAME_ROUND_TRIP
+    assert oracle.ulp_error(got, oracle.exact(expected), "float32", of=unit) <= bound
+
+
+def test_moments_make_the_same_map_as_their_data(backend):
+    x = backend.asarray(X)
+    parameters = [backend.asarray(p) for p in AFFINE.values()]
+    moments = rn.moments(x, axis=(2, 3))
+    for options in ({}, {"eps": 0.0}, {"eps": 10.0, "eps_mode": "clamp"}):
+        a = rn.standardizer(x, *parameters, **NCHW, **options)
+        for given in ({"channel_axis": 1}, NCHW):
+            b = rn.standardizer(moments, *parameters, **given, **options)
+            np.testing.assert_array_equal(backend.to_numpy(b(x)), backend.to_numpy(a(x)))
+
+
+def test_blend_of_one_map_is_the_map(backend):
+    map, x = our_map(backend), backend.asarray(X)
+    assert near(backend, rn.blend([map], [1.0])(x), exact_map()(X))
+
+
+def test_blend_is_the_weighted_sum(backend):
+    x = backend.asarray(X)
+    maps = [our_map(backend), rn.standardizer(backend.asarray(STYLE), axis=(2, 3))]
+    exact = exact_map()(X) / 4 + oracle.standardizer(STYLE, axis=(2, 3))(X) / 2
+    assert near(backend, rn.blend(maps, [0.25, 0.5])(x), exact, axis=(2, 3))
+
+
+def test_blend_that_cancels_keeps_its_inverse_finite(backend):
+    map, x = our_map(backend), backend.asarray(X)
+    nothing = rn.blend([map, map], [1.0, -1.0])
+    assert not backend.to_numpy(nothing(x)).any()
+    assert np.isfinite(backend.to_numpy(nothing.inv(x))).all()

@@ -1,0 +1,69 @@
+"""Batch-Instance norm: what lies at the two ends of the gate, and between."""
+
+import numpy as np
+import pytest
+
+import oracle
+import revnorm as rn
+import tolerances
+from functions import AFFINE, BIAS, GATE, SCALE, WHERE, X
+
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+OPTIONS = {"axis": (2, 3), "batch_axis": 0, "channel_axis": 1}
+
+
+def near(backend, y, expected):
+    error = oracle.ulp_error(backend.to_numpy(y), expected, "float32")
+    return error <= tolerances.forward(backend, "float32")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_ends_of_the_gate(backend, masked):
+    x = backend.asarray(X)
+    parameters = [backend.asarray(p) for p in AFFINE.values()]
+    where = WHERE if masked else None
+    given = backend.asarray(where) if masked else None
+    for gate, axis in ((1.0, (0, 2, 3)), (0.0, (2, 3))):
+        y = rn.batch_instance_norm(x, gate, *parameters, **OPTIONS, where=given)
+        expected = oracle.instance_norm(X, **AFFINE, axis=axis, channel_axis=1, where=where)
+        assert near(backend, y, expected)
+
+
+def test_gate_may_be_a_number_a_row_or_laid_out(backend):
+    x = backend.asarray(X)
+    row = backend.asarray(np.full(3, 0.25, np.float32))
+    laid = backend.asarray(np.full((3, 1, 1), 0.25, np.float32))
+    y = backend.to_numpy(rn.batch_instance_norm(x, 0.25, **OPTIONS))
+    for gate in (row, laid):
+        same = backend.to_numpy(rn.batch_instance_norm(x, gate, **OPTIONS))
+        np.testing.assert_array_equal(same, y)
+
+
+def test_running_statistics_take_the_place_of_the_batch(backend):
+    x, gate, scale, bias = (backend.asarray(a) for a in (X, GATE, SCALE, BIAS))
+    other = X[::-1, :, ::-1] * np.float32(2)
+    moments = rn.moments(backend.asarray(other), axis=(0, 2, 3))
+    y = rn.batch_instance_norm(x, gate, scale, bias, **OPTIONS, batch_moments=moments)
+    expected = oracle.batch_instance_norm(
+        X, GATE, SCALE, BIAS, **OPTIONS, batch_moments=oracle.moments(other, axis=(0, 2, 3))
+    )
+    assert near(backend, y, expected)
+
+
+def test_batch_of_one_is_instance_norm(backend):
+    x, gate = backend.asarray(X[:1]), backend.asarray(GATE)
+    y = rn.batch_instance_norm(x, gate, **OPTIONS)
+    assert near(backend, y, oracle.instance_norm(X[:1], axis=(2, 3)))
+
+
+def test_series_and_volumes(backend):
+    """Any rank, any place of batch and channels."""
+    for shape, options in (
+        ((6, 3, 20), {"axis": 2, "batch_axis": 1, "channel_axis": 0}),
+        ((2, 3, 5, 3, 4), {"axis": (1, 2, 3), "batch_axis": -1, "channel_axis": 0}),
+    ):
+        values = X.reshape(shape)
+        gate = GATE[: shape[0]] if shape[0] <= 3 else np.resize(GATE, shape[0])
+        y = rn.batch_instance_norm(backend.asarray(values), backend.asarray(gate), **options)
+        forward = {**options, "batch_axis": options["batch_axis"] % len(shape)}
+        assert near(backend, y, oracle.batch_instance_norm(values, gate, **forward))

@@ -1,0 +1,86 @@
+"""Moments: where every statistic comes from."""
+
+import numpy as np
+import pytest
+
+import oracle
+import revnorm as rn
+from functions import WHERE, X
+
+FAST = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+
+
+def test_keep_the_reduced_axes_and_the_dtype_worked_in(backend):
+    for axis, shape in ((2, (4, 3, 1, 5)), ((-1, 0), (1, 3, 6, 1))):
+        for field in rn.moments(backend.asarray(X), axis=axis):
+            assert tuple(field.shape) == shape
+            assert backend.to_numpy(field).dtype.name == backend.widest
+
+
+@FAST
+def test_native_keeps_float32(backend):
+    for field in rn.moments(backend.asarray(X), axis=2, precision="native"):
+        assert backend.to_numpy(field).dtype == np.float32
+
+
+@FAST
+def test_values(backend):
+    x, where = backend.asarray(X), backend.asarray(WHERE)
+    for correction in (0, 1, 0.5):
+        got = rn.moments(x, axis=(0, 3), where=where, correction=correction)
+        expected = oracle.moments(X, axis=(0, 3), where=WHERE, correction=correction)
+        for field in ("mean", "variance", "count"):
+            values = backend.to_numpy(getattr(got, field)).astype(np.float32)
+            exact = getattr(expected, field)
+            # The worst of float64 is 2^-29 of this unit; float32 alone is held to recipe B's.
+            bound = 0.51 if backend.widest == "float64" else 4
+            assert oracle.ulp_error(values, exact, "float32") <= bound
+
+
+def test_residual_is_the_low_part_of_the_mean():
+    x = np.asarray([1.0, 2.0**-53, 2.0**-53, 0.0])
+    mean, residual, *_ = rn.moments(x, axis=0)
+    exact = sum(oracle.exact(x)) / 4
+    assert oracle.exact(mean)[0] + oracle.exact(residual)[0] == exact
+
+
+def test_correction_that_leaves_nothing_divides_by_one():
+    x = np.asarray([[3.0, 5.0]])
+    assert rn.moments(x[:, :1], axis=1, correction=1).variance == 0.0
+    assert rn.moments(x, axis=1, correction=2).variance == 2.0
+    assert rn.moments(x, axis=1, correction=3).variance == 2.0
+
+
+@FAST
+def test_nothing_observed_counts_nothing(backend):
+    where = backend.asarray(np.zeros_like(WHERE))
+    for field in rn.moments(backend.asarray(X), axis=2, where=where):
+        assert not backend.to_numpy(field).any()
+
+
+@FAST
+def test_merge_of_parts_is_the_whole(backend):
+    x = backend.asarray(X)
+    parts = [rn.moments(x[n : n + 1, ...], axis=(0, 2, 3)) for n in range(4)]
+    merged = rn.merge(rn.merge(parts[0], parts[1]), rn.merge(parts[2], parts[3]))
+    expected = oracle.moments(X, axis=(0, 2, 3))
+    for field in ("mean", "variance", "count"):
+        values = backend.to_numpy(getattr(merged, field)).astype(np.float32)
+        bound = 0.51 if backend.widest == "float64" else 4
+        assert oracle.ulp_error(values, getattr(expected, field), "float32") <= bound
+
+
+def test_merge_with_nothing_is_the_other():
+    full = rn.moments(X, axis=(2, 3))
+    nothing = rn.moments(X, axis=(2, 3), where=np.zeros_like(WHERE))
+    for merged in (rn.merge(full, nothing), rn.merge(nothing, full)):
+        for got, field in zip(merged, full, strict=True):
+            np.testing.assert_allclose(got, field, rtol=2**-52)
+    for field in rn.merge(nothing, nothing):
+        assert not field.any()
+
+
+def test_merge_keeps_a_small_variance_far_from_zero():
+    x = np.asarray([1e8, 1e8 + 1, 1e8 + 2, 1e8 + 3])
+    merged = rn.merge(*(rn.moments(half, axis=0) for half in (x[:1], x[1:])))
+    assert merged.variance[0] == 1.25

@@ -1,0 +1,150 @@
+"""Properties over random shapes, axes, masks and magnitudes, against the exact oracle."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import oracle
+import revnorm as rn
+import tolerances
+from backends import BACKENDS
+
+NUMPY = next(backend for backend in BACKENDS if backend.library == "numpy")
+MODEST = settings(deadline=None, max_examples=40, print_blob=True)
+
+
+@st.composite
+def samples(draw, masked=False):
+    """float32 data with mean/std up to 1e6, the axes to reduce, and maybe a mask."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
+    axes = draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+    seed = draw(st.integers(0, 2**32 - 1))
+    mean = draw(st.sampled_from([0.0, 1.0, -1e2, 1e4, -1e6]))
+    std = draw(st.sampled_from([1e-12, 1.0, 1e12]))
+    values = (np.random.default_rng(seed).standard_normal(shape) + mean) * std
+    signs = draw(st.tuples(*(st.booleans() for _ in axes)))
+    axis = tuple(a - len(shape) if s else a for a, s in zip(sorted(axes), signs, strict=True))
+    where = draw(hnp.arrays(bool, shape)) if masked else None
+    return values.astype(np.float32), axis, where
+
+
+def unit_of(x, axis):
+    return oracle.ulp(oracle.reach(x, axis), "float32")
+
+
+def worst(errors):
+    return np.max(errors, initial=0)
+
+
+@MODEST
+@given(samples(masked=True), st.sampled_from(["add", "clamp"]), st.sampled_from([0.0, 1e-5]))
+def test_forward(sample, eps_mode, eps):
+    x, axis, where = sample
+    options = {"axis": axis, "where": where, "eps": eps, "eps_mode": eps_mode}
+    y = rn.instance_norm(x, **options)
+    seen = np.broadcast_to(True if where is None else where, x.shape)
+    expected = oracle.instance_norm(x, **options)
+    if seen.any():
+        error = oracle.ulp_error(y[seen], expected[seen], "float32")
+        assert error <= tolerances.WIDER_FORWARD
+
+
+@MODEST
+@given(samples())
+def test_native_precision(sample):
+    x, axis, _ = sample
+    y, map = rn.revin(x, axis=axis, precision="native")
+    bound = tolerances.forward(NUMPY, "float32", "native")
+    assert oracle.ulp_error(y, oracle.revin(x, axis=axis), "float32") <= bound
+    exact = oracle.exact(x)
+    errors = abs(oracle.exact(map.inv(y)) - exact) / unit_of(exact, axis)
+    assert worst(errors) <= tolerances.round_trip(NUMPY, "float32", "native")
+
+
+@MODEST
+@given(samples(), st.sampled_from(["mean", "last"]), st.sampled_from(["add", "clamp"]))
+def test_way_back(sample, center, eps_mode):
+    x, axis, _ = sample
+    y, map = rn.revin(x, axis=axis, center=center, eps_mode=eps_mode)
+    exact = oracle.exact(x)
+    errors = abs(oracle.exact(map.inv(y)) - exact)
+    # Each of the two roundings is at most half an ULP, the first divided by the scale.
+    scale = oracle.standardizer(x, axis=axis, eps_mode=eps_mode).scale
+    y_unit = oracle.ulp(np.maximum(oracle.reach(y, axis), oracle.exact(2.0**-126)), "float32")
+    allowed = (y_unit / abs(scale) + unit_of(exact, axis)) * oracle.exact(tolerances.WIDER_FORWARD)
+    assert np.all(errors <= allowed)
+
+
+@MODEST
+@given(samples(masked=True), st.sampled_from([0, 1]))
+def test_moments(sample, correction):
+    x, axis, where = sample
+    got = rn.moments(x, axis=axis, where=where, correction=correction)
+    expected = oracle.moments(x, axis=axis, where=where, correction=correction)
+    np.testing.assert_array_equal(got.count, expected.count.astype(float))
+    exact_mean = oracle.exact(got.mean) + oracle.exact(got.residual)
+    reach = oracle.reach(x, axis)
+    # float64 against a sum of float32 numbers: n roundings of 2^-53 of the largest.
+    count = np.maximum(expected.count, oracle.exact(1))
+    unit = oracle.exact(2.0**-53) * count
+    assert np.all(abs(exact_mean - expected.mean) <= unit * reach)
+    # Samuelson's inequality: at most a factor n is lost.
+    allowed = 4 * unit * count * expected.variance
+    assert np.all(abs(oracle.exact(got.variance) - expected.variance) <= allowed)
+
+
+@MODEST
+@given(samples(), st.integers(-(2**20), 2**20))
+def test_exact_shifts_are_without_effect(sample, shift):
+    """Integers shifted by an integer: every difference is the same, so is every result."""
+    x, axis, _ = sample
+    x = np.clip(np.round(x), -(2.0**20), 2.0**20).astype(np.float32)
+    y, shifted = (rn.instance_norm(a, axis=axis) for a in (x, x + np.float32(shift)))
+    expected = oracle.instance_norm(x, axis=axis)
+    assert oracle.ulp_error(y, expected, "float32") <= tolerances.WIDER_FORWARD
+    assert oracle.ulp_error(shifted, expected, "float32") <= tolerances.WIDER_FORWARD
+
+
+@MODEST
+@given(samples(), st.integers(-20, 20))
+def test_powers_of_two_are_without_effect(sample, exponent):
+    x, axis, _ = sample
+    y = rn.instance_norm(x, axis=axis, eps=0.0)
+    np.testing.assert_array_equal(rn.instance_norm(x * 2.0**exponent, axis=axis, eps=0.0), y)
+    np.testing.assert_array_equal(rn.instance_norm(-x, axis=axis, eps=0.0), -y)
+
+
+@MODEST
+@given(samples(masked=True), st.randoms(use_true_random=False))
+def test_permuted_instances_are_permuted_results(sample, random):
+    x, axis, where = sample
+    x, where, axis = x[None], where[None], tuple(a if a < 0 else a + 1 for a in axis)
+    x, where = (np.concatenate([a, a[:, ..., ::-1]]) for a in (x, where))
+    order = random.sample(range(2), 2)
+    y = rn.instance_norm(x, axis=axis, where=where)
+    np.testing.assert_array_equal(
+        rn.instance_norm(x[order], axis=axis, where=where[order]), y[order]
+    )
+
+
+@MODEST
+@given(samples(), st.integers(0, 5))
+def test_merge_is_the_whole(sample, cut):
+    x, axis, _ = sample
+    at = axis[0]
+    cut = min(cut, x.shape[at])
+    if not 0 < cut < x.shape[at]:
+        return
+    parts = np.split(x, [cut], axis=at)
+    merged = rn.merge(*(rn.moments(part, axis=axis) for part in parts))
+    expected = oracle.moments(x, axis=axis)
+    count = expected.count
+    np.testing.assert_array_equal(merged.count, count.astype(float))
+    unit = oracle.exact(2.0**-53) * count
+    reach = oracle.reach(x, axis)
+    mean = oracle.exact(merged.mean) + oracle.exact(merged.residual)
+    assert np.all(abs(mean - expected.mean) <= unit * reach)
+    # Errors of the two means, in the between-groups part, and of the two variances.
+    allowed = 4 * unit * count * expected.variance + 4 * (unit * reach) ** 2
+    assert np.all(abs(oracle.exact(merged.variance) - expected.variance) <= allowed)
