@@ -50,7 +50,7 @@ class Score(NamedTuple):
     mae: float
 
 
-def read(name: str, library: str = "numpy", train: int = HOURS[0]) -> Array:
+def read(name: str, library: str = "numpy") -> Array:
     """A dataset as (variables, hours), in units of the training part's standard deviation."""
     folder = os.environ.get("REVNORM_ETT")
     if folder is None:
@@ -60,7 +60,7 @@ def read(name: str, library: str = "numpy", train: int = HOURS[0]) -> Array:
         raise SystemExit(f"REVNORM_ETT is {folder!r}, and {path.name} is not in that folder")
     table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=range(1, 8))
     series = import_module(library).asarray(table.T.copy())
-    return rn.standardizer(series[:, :train], axis=1, eps=0.0)(series)
+    return rn.standardizer(series[:, : HOURS[0]], axis=1, eps=0.0)(series)
 
 
 def windows(series: Array, begin: int, end: int, horizon: int) -> Iterator[tuple[Array, Array]]:
@@ -113,11 +113,9 @@ def evaluate(
     return [Score(*(total / count)) for total in sums]
 
 
-def forecast(
-    series: Array, horizon: int, revin: bool, hours: tuple[int, int, int] = HOURS
-) -> Score:
+def forecast(series: Array, horizon: int, revin: bool) -> Score:
     """The errors on the test part, with the ridge that the validation part prefers."""
-    trained, validated, tested = (sum(hours[:part]) for part in (1, 2, 3))
+    trained, validated, tested = (sum(HOURS[:part]) for part in (1, 2, 3))
     weights = fit(series, LOOKBACK, trained, horizon, revin)
     scores = evaluate(weights, series, trained, validated, horizon, revin)
     best = weights[scores.index(min(scores))]

@@ -1,0 +1,78 @@
+"""Bring a forecast distribution back to the units of the data, with its uncertainty.
+
+Monthly prices of stocks, some of which were not traded for the first years: NaN in the table.
+`where` leaves those months out of the statistics. The model here is the plainest there is, a
+random walk with drift, fitted to all stocks together, which makes sense only where they are
+normalized: centred on the last observed price, in units of the stock's own deviation. It
+predicts a mean m and a variance s² for each of the next months, and
+
+    mean = map.inv(m)    deviation = map.inv.spread(s)    variance = map.inv.variance(s²)
+
+are the forecast in dollars. A variance must not be put through `map.inv` itself: it would be
+moved by the mean. A model that forecasts some of the stocks only takes those from the map with
+`map.take`.
+
+The table is the Stocks.csv that ships with matplotlib.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import cbook
+
+import revnorm as rn
+
+
+class Forecast(NamedTuple):
+    """In the units of the data, as (months, stocks)."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    variance: np.ndarray
+
+
+def read() -> tuple[list[str], np.ndarray]:
+    """The names of the stocks, and their prices as (months, stocks), NaN where not traded."""
+    with cbook.get_sample_data("Stocks.csv") as file:
+        lines = [line for line in file.read().splitlines() if not line.startswith("#")]
+    names = lines[0].split(",")[1:]
+    return names, np.genfromtxt(lines[1:], delimiter=",", usecols=range(1, len(names) + 1))
+
+
+def walk(y: np.ndarray, months: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of a random walk with drift, from 0, for each month ahead."""
+    steps = np.diff(y, axis=0)
+    ahead = np.outer(np.arange(1, months + 1), np.ones(y.shape[1]))
+    return np.nanmean(steps) * ahead, np.nanvar(steps) * ahead
+
+
+def forecast(prices: np.ndarray, months: int, stocks: Sequence[int]) -> Forecast:
+    """The coming months of some of the stocks."""
+    y, map = rn.revin(prices, axis=0, center="last", where=~np.isnan(prices))
+    stocks = np.asarray(stocks)
+    mean, variance = walk(y, months)
+    mean, variance = mean[:, stocks], variance[:, stocks]
+    back = map.take(stocks, axis=1).inv
+    return Forecast(back(mean), back.spread(np.sqrt(variance)), back.variance(variance))
+
+
+def main(arguments: Sequence[str] | None = None) -> Forecast:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--months", type=int, default=12)
+    parser.add_argument("--stocks", nargs="+", default=["IBM", "AAPL", "AMZN"])
+    chosen = parser.parse_args(arguments)
+    names, prices = read()
+    stocks = [names.index(name) for name in chosen.stocks]
+    expected = forecast(prices, chosen.months, stocks)
+    print(f"in {chosen.months} months (after {len(prices)}):")
+    for i, name in enumerate(chosen.stocks):
+        mean, deviation = expected.mean[-1, i], expected.deviation[-1, i]
+        traded = np.isfinite(prices[:, stocks[i]]).sum()
+        print(f"{name:>6}  {mean:8.2f} ± {deviation:7.2f}  from {traded} months")
+    return expected
+
+
+if __name__ == "__main__":
+    main()

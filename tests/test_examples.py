@@ -1,0 +1,144 @@
+"""Each example runs, and shows what it says."""
+
+import csv
+import os
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def matplotlib():
+    return pytest.importorskip("matplotlib")
+
+
+class TestForecastETT:
+    """On a table of the same form, whose level moves between training and test."""
+
+    hours = (400, 150, 150)
+
+    @pytest.fixture
+    def ett(self, tmp_path, monkeypatch):
+        rng = np.random.default_rng(0)
+        time = np.arange(sum(self.hours))
+        waves = np.sin(2 * np.pi * (time[:, None] / 24 + rng.random(7)))
+        level = np.where(time < sum(self.hours[:2]), 0.0, 5.0)[:, None]
+        table = waves + level + 0.1 * rng.standard_normal(waves.shape)
+        with open(tmp_path / "ETTh2.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"])
+            for hour, row in zip(time, table, strict=True):
+                writer.writerow([f"2016-07-01 {hour}", *row])
+        monkeypatch.setenv("REVNORM_ETT", str(tmp_path))
+        module = load("forecast_ett")
+        monkeypatch.setattr(module, "HOURS", self.hours)
+        monkeypatch.setattr(module, "LOOKBACK", 48)
+        return module
+
+    @pytest.mark.parametrize("library", ["numpy", "torch"])
+    def test_revin_follows_the_level(self, ett, library):
+        pytest.importorskip(library)
+        series = ett.read("ETTh2", library)
+        revin, plain = (ett.forecast(series, 24, revin) for revin in (True, False))
+        assert revin.mse < 0.5 * plain.mse
+        assert revin.mae < 0.5 * plain.mae
+
+    def test_libraries_agree(self, ett):
+        pytest.importorskip("torch")
+        scores = [ett.forecast(ett.read("ETTh2", name), 24, True) for name in ("numpy", "torch")]
+        # Normal equations of 49 unknowns in float64, their condition number below 1e6.
+        np.testing.assert_allclose(*scores, rtol=1e-9)
+
+    def test_windows(self, ett):
+        series = np.arange(14.0).reshape(2, 7)
+        ett.LOOKBACK = 3
+        pasts, futures = next(ett.windows(series, 3, 7, 2))
+        np.testing.assert_array_equal(pasts[:3], [[0, 1, 2], [1, 2, 3], [2, 3, 4]])
+        np.testing.assert_array_equal(futures[:3], [[3, 4], [4, 5], [5, 6]])
+        np.testing.assert_array_equal(pasts[3:], pasts[:3] + 7)
+
+    def test_least_squares_in_units_of_the_data(self, ett):
+        series = ett.read("ETTh2")
+        rows = [np.concatenate(part) for part in zip(*ett.windows(series, 48, 400, 24))]
+        past, future = rows
+        mean, std = past.mean(1, keepdims=True), np.sqrt(past.var(1, keepdims=True) + 1e-5)
+        x = np.concatenate([past - mean, std], axis=1)
+        ridge = np.sqrt(ett.RIDGES[1]) * np.eye(49)
+        x, y = np.concatenate([x, ridge]), np.concatenate([future - mean, np.zeros((49, 24))])
+        expected = np.linalg.lstsq(x, y)[0]
+        weights = ett.fit(series, 48, 400, 24, revin=True)[1]
+        np.testing.assert_allclose(weights, expected, rtol=1e-8, atol=1e-10)
+
+    def test_main(self, ett, capsys):
+        ett.main(["--horizons", "12", "24"])
+        printed = capsys.readouterr().out
+        assert "ETTh2 on numpy" in printed
+        assert printed.count("RevIN") == printed.count("plain") == 2
+
+    @pytest.mark.skipif("REVNORM_ETT" not in os.environ, reason="REVNORM_ETT is not set")
+    @pytest.mark.parametrize(
+        ("library", "horizon", "revin", "expected"),
+        [
+            ("numpy", 96, True, (0.273, 0.335)),
+            ("numpy", 96, False, (0.302, 0.365)),
+            ("torch", 96, True, (0.273, 0.335)),
+            ("numpy", 720, True, (0.390, 0.429)),
+        ],
+    )
+    def test_figures(self, library, horizon, revin, expected):
+        pytest.importorskip(library)
+        module = load("forecast_ett")
+        score = module.forecast(module.read("ETTh2", library), horizon, revin)
+        # To the three digits that the tables are printed in.
+        np.testing.assert_allclose(score, expected, atol=5e-4)
+
+    def test_folder(self, ett, monkeypatch, tmp_path):
+        monkeypatch.setenv("REVNORM_ETT", str(tmp_path / "elsewhere"))
+        with pytest.raises(SystemExit, match=r"ETTh2\.csv is not in that folder"):
+            ett.main([])
+        monkeypatch.delenv("REVNORM_ETT")
+        with pytest.raises(SystemExit, match=r"^REVNORM_ETT must name the folder that holds"):
+            ett.main([])
+
+
+def test_style_transfer_statistics(matplotlib, tmp_path, capsys):
+    pytest.importorskip("PIL")
+    module = load("style_transfer_statistics")
+    path = module.main([str(tmp_path / "row.png")])
+    assert str(path) in capsys.readouterr().out
+    content, style = module.read("grace_hopper.jpg"), module.read("Minduka_Present_Blue_Pack.png")
+    written = matplotlib.image.imread(path)
+    assert written.shape[:2] == (content.shape[0], 4 * content.shape[1])
+    _, full, half, by_middle = module.pictures(content, style)
+    # float32 pictures of magnitudes near 1, their statistics taken in float64 by NumPy.
+    statistics = {"axis": (0, 1), "dtype": np.float64}
+    np.testing.assert_allclose(full.mean(**statistics), style.mean(**statistics), rtol=1e-6)
+    np.testing.assert_allclose(half, (content + full) / 2, atol=1e-6)
+    seen = np.broadcast_to(module.middle(content), content.shape)
+    middle = by_middle.mean(**statistics, where=seen)
+    np.testing.assert_allclose(middle, style.mean(**statistics), rtol=1e-6)
+
+
+def test_forecast_distribution(matplotlib, capsys):
+    module = load("forecast_distribution")
+    expected = module.main(["--months", "3", "--stocks", "IBM", "AMZN"])
+    assert "AMZN" in capsys.readouterr().out
+    assert all(field.shape == (3, 2) for field in expected)
+    np.testing.assert_allclose(expected.deviation**2, expected.variance, rtol=1e-12)
+    names, prices = module.read()
+    # In the units of a stock, its forecast moves and widens with it.
+    stretched = module.forecast(prices * 10 - 7, 3, [names.index("AMZN")])
+    eps = 1e-4
+    np.testing.assert_allclose(stretched.mean[:, 0], expected.mean[:, 1] * 10 - 7, rtol=eps)
+    np.testing.assert_allclose(stretched.deviation[:, 0], expected.deviation[:, 1] * 10, rtol=eps)
