@@ -4,6 +4,10 @@ Errors are in units in the last place (ULP) of the input's dtype: of max(|y|, 1)
 instance's largest magnitude on the way back and wherever a result is in the units of data.
 """
 
+import numpy as np
+
+import oracle
+
 # Computed in a wider type and rounded once: half an ULP for the rounding, and 0.01 for what is
 # left of the wider type's own errors, which are 2^-29 (float64 to float32) to 2^-8 (float32 to
 # bfloat16) of an ULP each.
@@ -32,3 +36,14 @@ def forward(backend, dtype: str, precision: str = "full") -> float:
 
 def round_trip(backend, dtype: str, precision: str = "full") -> float:
     return WIDER_ROUND_TRIP if wider(backend, dtype, precision) else SAME_ROUND_TRIP
+
+
+def assert_same(backend, actual, expected, *, axis=None):
+    """Two ways to one float32 result: bit for bit what is rounded once, else each within bounds."""
+    actual, expected = (backend.to_numpy(array) for array in (actual, expected))
+    if wider(backend, "float32", "full"):
+        np.testing.assert_array_equal(actual, expected)
+        return
+    exact = oracle.exact(expected)
+    unit = None if axis is None else oracle.reach(exact, axis)
+    assert oracle.ulp_error(actual, exact, "float32", of=unit) <= 2 * SAME_FORWARD
