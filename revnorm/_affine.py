@@ -325,15 +325,16 @@ def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
         return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
 
     if power is None and eps:
-        return xp.sqrt(xp.maximum(variance, eps) if options.eps_mode == "clamp" else variance + eps)
+        clamp = options.eps_mode == "clamp"
+        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
     if power is None:
         return root(variance)
     # Magnified data are too small beside any usual eps to add the two before the root.
     small, least = root(variance) / power, math.sqrt(eps)
-    large = xp.maximum(small, least)
+    large = xp.where(small < least, least, small)
     if options.eps_mode == "clamp" or not eps:
         return large
-    ratio = xp.minimum(small, least) / large
+    ratio = xp.where(small < least, small, least) / large
     shrunk = xp.where(power > 1, 1.0, power)
     together = xp.sqrt(variance + eps * shrunk * shrunk) / shrunk
     return xp.where(power > 1, large * xp.sqrt(1 + ratio * ratio), together)
@@ -384,10 +385,14 @@ def _stretch(map: AffineMap, d: Array, near: Array, power: Array | None) -> Arra
         slope = factor / divisor
         missed = (near - center) - center_residual
         return d * slope + (offset + (offset_residual + missed * slope))
-    xp = array_api_compat.array_namespace(d)
-    reach = invertible(xp, xp.maximum(abs(offset + 0 * divisor), abs(factor)))
-    slope = factor * reach / (divisor * power)
     missed = (near - center * power) - center_residual * power
+    if isinstance(factor, float) and isinstance(offset, float):
+        slope = factor / (divisor * power)
+        return d * slope + (offset + missed * slope)
+    xp = array_api_compat.array_namespace(d)
+    factor, offset = factor + 0 * divisor, offset + 0 * divisor
+    reach = invertible(xp, xp.maximum(abs(offset), abs(factor)))
+    slope = factor * reach / (divisor * power)
     level = offset * reach + (offset_residual * reach + missed * slope)
     return (d * slope + level) / reach
 

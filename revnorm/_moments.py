@@ -233,7 +233,8 @@ def measure(
     rest = mean(seen(d)) if dense or guess.dtype == near.dtype else guess - near
     rest = xp.astype(rest, recipe.work, copy=False)
     square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
-    variance = xp.maximum(square - rest * rest, 0.0)
+    variance = square - rest * rest
+    variance = xp.where(variance < 0, 0.0, variance)
     return Sample(near, rest, variance, count, power), d
 
 
