@@ -1,0 +1,123 @@
+"""The command: its table, its JSON, what is missing and its exit status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import revnorm as rn
+import revnorm.__main__ as command
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("rich")
+
+
+def run(capsys, *arguments):
+    status = command.main(list(arguments))
+    return status, capsys.readouterr().out
+
+
+def test_json_is_json_and_nothing_else(capsys):
+    status, printed = run(capsys, "--json", "--library", "numpy")
+    told = json.loads(printed)
+    assert status == 0
+    assert told["passed"]
+    assert told["versions"]["revnorm"] == rn.__version__
+    assert told["versions"]["numpy"] == np.__version__
+    assert told["bounds"]["numpy"]["forward"] == 0.51
+    assert {cell["kernel"] for cell in told["results"]} == {
+        "instance_norm",
+        "revin",
+        "adain",
+        "batch_instance_norm",
+        "conditional_instance_norm",
+        "spatially_adaptive_norm",
+    }
+    assert all(0 < cell["error"] <= 0.51 for cell in told["results"])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_table_fits_the_terminal(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    status, printed = run(capsys, "--library", "numpy")
+    assert status == 0
+    assert max(map(len, printed.splitlines())) <= columns
+    for word in ("numpy", "conditional_instance_norm", "A 0.51 / 1"):
+        assert word in printed
+
+
+def test_several_libraries_and_numpy_first(capsys):
+    pytest.importorskip("array_api_strict")
+    _, printed = run(capsys, "--json", "--library", "array-api-strict", "--library", "numpy")
+    libraries = [cell["library"] for cell in json.loads(printed)["results"]]
+    assert libraries == ["numpy"] * 6 + ["array-api-strict"] * 6
+
+
+def test_a_library_that_is_missing_is_a_grey_row(capsys, monkeypatch):
+    monkeypatch.setattr(command, "_installed", lambda library: library == "numpy")
+    status, printed = run(capsys)
+    assert status == 0
+    assert printed.count("not installed") == len(command.LIBRARIES) - 1
+
+
+def test_a_library_asked_for_and_missing(capsys, monkeypatch):
+    monkeypatch.setattr(command, "_installed", lambda library: library == "numpy")
+    assert command.main(["--library", "array-api-strict"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == ('array-api-strict is missing: pip install "revnorm[strict]"\n')
+
+
+def test_an_inaccurate_kernel_is_status_1(capsys, monkeypatch):
+    exact = rn.instance_norm
+
+    def off(x, *parameters, **options):
+        return exact(x, *parameters, **options) * np.float32(1.00001)
+
+    monkeypatch.setattr(rn, "instance_norm", off)
+    status, printed = run(capsys, "--json", "--library", "numpy")
+    failed = [c["kernel"] for c in json.loads(printed)["results"] if c["status"] == "failed"]
+    assert status == 1
+    assert failed == ["instance_norm"]
+
+
+def test_a_kernel_that_raises_is_told_and_status_1(capsys, monkeypatch):
+    def broken(*arrays, **options):
+        raise RuntimeError("no such axis")
+
+    monkeypatch.setattr(rn, "adain", broken)
+    status, printed = run(capsys, "--library", "numpy")
+    assert status == 1
+    assert "numpy, adain: RuntimeError: no such axis" in printed
+
+
+def test_without_the_demo_one_sentence_and_status_2(tmp_path):
+    for name in ("rich", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+        run = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys, runpy; sys.path.insert(0, sys.argv.pop()); "
+                "runpy.run_module('revnorm', run_name='__main__')",
+                str(tmp_path),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (tmp_path / f"{name}.py").unlink()
+        assert run.returncode == 2
+        assert run.stderr == 'The demo needs matplotlib and rich: pip install "revnorm[demo]"\n'
+        assert run.stdout == ""
+
+
+def test_the_data_is_real():
+    runs = {run.kernel: run for run in command.real_data()}
+    (prices,) = runs["revin"].arrays
+    assert np.isnan(prices).any()
+    assert np.isfinite(prices).any(axis=1).any()
+    assert runs["instance_norm"].arrays[0].shape[:2] == (1, 3)
+    assert all(run.arrays[0].dtype == np.float32 for run in runs.values())
