@@ -5,7 +5,15 @@ from numbers import Real
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, blend, identity, normalize, standardize, standardizer
+from revnorm._affine import (
+    AffineMap,
+    blend,
+    compose,
+    identity,
+    normalize,
+    standardize,
+    standardizer,
+)
 from revnorm._checks import Array
 from revnorm._moments import Moments, Sample
 
@@ -77,12 +85,14 @@ def adain(
     array([10., 14.])
     """
     options = _checks.options(eps=eps, correction=correction, precision=precision)
-    reduced, where, strength = _checks.operands(content, axis, where=where, strength=strength)
+    reduced, where, strength = _checks.operands(
+        content, axis, where=where, name="content", strength=strength
+    )
     if isinstance(style, Moments):
         _checks.statistics("style", style, content, reduced)
         style_where = None
     else:
-        _checks.same_instances("style", style, content, reduced)
+        _checks.same_instances("style", style, content, reduced, style_where)
     style_map = standardizer(style, axis=reduced, where=style_where, **options._asdict())
     build = partial(_restyled, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
@@ -92,7 +102,7 @@ def adain(
 def _restyled(
     sample: Sample, style: AffineMap, strength: Any, options: _checks.Options
 ) -> AffineMap:
-    map = style.inv @ standardize(sample, None, None, options)
+    map = compose(style.inv, standardize(sample, None, None, options))
     if not (isinstance(strength, Real) and strength == 1):
         map = blend([map, identity(map.center)], [strength, 1 - strength])
     return map

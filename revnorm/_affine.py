@@ -56,10 +56,14 @@ class AffineMap(NamedTuple):
     offset: Array
     offset_residual: Array
 
+    # Leaves `array @ map` to the map, which has no such product.
+    __array_ufunc__ = None
+
     def __call__(self, x: Array, /) -> Array:
         """The map applied to an array that broadcasts against it; dtype as `x`."""
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
+        _checks.together("x", x, *self)
         return transform(self, x)
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
@@ -67,13 +71,7 @@ class AffineMap(NamedTuple):
         if not isinstance(inner, AffineMap):
             return NotImplemented
         _checks.namespace(outer=self.center, inner=inner.center)
-        gap, residual = two_sum(inner.offset, -self.center)
-        residual = residual + (inner.offset_residual - self.center_residual)
-        unit = self.factor / self.divisor
-        offset, low = two_sum(self.offset, gap * unit)
-        offset, low = two_sum(offset, low + (self.offset_residual + residual * unit))
-        factor = inner.factor / self.divisor * self.factor
-        return inner._replace(factor=factor, offset=offset, offset_residual=low)
+        return compose(self, inner)
 
     @property
     def inv(self) -> "AffineMap":
@@ -100,6 +98,7 @@ class AffineMap(NamedTuple):
     def _times(self, x: Array, *factors: Array) -> Array:
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
+        _checks.together("x", x, *factors)
         y = xp.astype(x, xp.result_type(x, self.center), copy=False)
         for factor in factors:
             y = y * factor
@@ -108,6 +107,7 @@ class AffineMap(NamedTuple):
     def take(self, indices: Array, /, *, axis: int) -> "AffineMap":
         """The map of some of the channels: each field taken along `axis`, where it varies."""
         xp = _checks.namespace(map=self.center, indices=indices)
+        _checks.indices(xp, indices)
         fields = []
         for field in self:
             at = _checks.one_axis("axis", axis, field.ndim)
@@ -223,7 +223,7 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     for one in maps:
         if not isinstance(one, AffineMap):
             raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
-    xp = _checks.namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)})
+    xp = _checks.mixture(maps, weights)
     maps = [solid(one) for one in maps]
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
@@ -338,6 +338,17 @@ def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
     shrunk = xp.where(power > 1, 1.0, power)
     together = xp.sqrt(variance + eps * shrunk * shrunk) / shrunk
     return xp.where(power > 1, large * xp.sqrt(1 + ratio * ratio), together)
+
+
+def compose(outer: AffineMap, inner: AffineMap) -> AffineMap:
+    """The map that applies `inner`, then `outer`."""
+    gap, residual = two_sum(inner.offset, -outer.center)
+    residual = residual + (inner.offset_residual - outer.center_residual)
+    unit = outer.factor / outer.divisor
+    offset, low = two_sum(outer.offset, gap * unit)
+    offset, low = two_sum(offset, low + (outer.offset_residual + residual * unit))
+    factor = inner.factor / outer.divisor * outer.factor
+    return inner._replace(factor=factor, offset=offset, offset_residual=low)
 
 
 def solid(map: AffineMap) -> AffineMap:

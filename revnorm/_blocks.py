@@ -14,6 +14,7 @@ import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array
+from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
 BLOCK = 1 << 15
@@ -52,7 +53,7 @@ def is_cut(x: Array, *operands: Any) -> bool:
     """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
     if type(x) is np.ndarray:
         return x.size > 0
-    return array_api_compat.is_torch_array(x) and _is_plain_torch(x, _leaves(operands))
+    return array_api_compat.is_torch_array(x) and _is_plain_torch(x, leaves(operands))
 
 
 def is_long(x: Array, axis: tuple[int, ...]) -> bool:
@@ -74,17 +75,16 @@ def _each(
 ) -> tuple[Any, ...]:
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
     rows, dense = len(order) - len(axis), type(x) is np.ndarray
-    leaves = _leaves(operands)
+    given, *arrays = (x, *leaves(operands))
     if out is not None:
-        x, *leaves = (_apart(a, out) for a in (x, *leaves))
-    given, x = x, _permuted(x, order)
-    leaves = [_permuted(a, order) for a in leaves]
+        given, *arrays = (_apart(a, out) for a in (given, *arrays))
+    x, *arrays = (_permuted(a, order) for a in (given, *arrays))
     target, others = None if out is None else _permuted(out, order), None
     for cut in _cuts(x.shape, rows, whole):
         piece = x[cut]
-        laid = [_flat(_at(a, cut), piece.shape, rows) for a in leaves]
+        laid = [_flat(_at(a, cut), piece.shape, rows) for a in arrays]
         block = _contiguous(_flat(piece, piece.shape, rows), dtype)
-        first, *rest = function(block, *_filled(operands, iter(laid)), (rows,), dense)
+        first, *rest = function(block, *filled(operands, iter(laid)), (rows,), dense)
         if first is not None:
             if target is None:
                 out = _empty(given, given.shape, given.dtype)
@@ -93,10 +93,10 @@ def _each(
         if others is None:
             others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):
-            if _is_array(other):
+            if is_array(other):
                 other[cut[:rows]] = part
     kept = [1 if i in axis else size for i, size in enumerate(given.shape)]
-    return out, *(o.reshape(kept) if _is_array(o) else o for o in others)
+    return out, *(o.reshape(kept) if is_array(o) else o for o in others)
 
 
 def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice, ...]]:
@@ -143,27 +143,8 @@ def _permuted(array: Array, order: tuple[int, ...]) -> Array:
     return array_api_compat.array_namespace(array).permute_dims(array, order)
 
 
-def _is_array(value: Any) -> bool:
-    return getattr(value, "ndim", 0) > 0
-
-
-def _leaves(tree: Any) -> list[Array]:
-    """The arrays of nested tuples, which hold numbers and None besides."""
-    if isinstance(tree, tuple):
-        return [leaf for branch in tree for leaf in _leaves(branch)]
-    return [tree] if _is_array(tree) else []
-
-
-def _filled(tree: Any, leaves: Iterator[Array]) -> Any:
-    """The same nested tuples, with other arrays."""
-    if isinstance(tree, tuple):
-        filled = [_filled(branch, leaves) for branch in tree]
-        return tree._make(filled) if hasattr(tree, "_make") else filled
-    return next(leaves) if _is_array(tree) else tree
-
-
 def _room(part: Any, shape: Sequence[int]) -> Any:
-    return _empty(part, shape, part.dtype) if _is_array(part) else part
+    return _empty(part, shape, part.dtype) if is_array(part) else part
 
 
 def _is_plain_torch(x: Array, others: list[Array]) -> bool:

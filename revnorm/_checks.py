@@ -1,7 +1,6 @@
 """What every function asks of its arguments; every error text of the package comes from here."""
 
 import math
-from functools import cache
 from numbers import Real
 from operator import index
 from typing import Any, NamedTuple
@@ -50,7 +49,6 @@ def floating(xp: Any, **named: Array) -> None:
             raise TypeError(f"`{name}` must be of a real floating dtype, got {array.dtype}")
 
 
-@cache
 def has_float64(xp: Any, device: Any) -> bool:
     info = xp.__array_namespace_info__()
     return "float64" in info.dtypes(device=device, kind="real floating")
@@ -191,6 +189,35 @@ def broadcasts(name: str, array: Array, against: tuple[Any, ...], hint: str = ""
         )
 
 
+def together(name: str, array: Array, *others: Array) -> None:
+    """Raises unless an array and others broadcast, whichever is enlarged."""
+    for other in others:
+        pairs = zip(reversed(array.shape), reversed(other.shape), strict=False)
+        if any(a != b and 1 not in (a, b) and None not in (a, b) for a, b in pairs):
+            raise ValueError(
+                f"`{name}` must broadcast against shape {shape(other)}, got shape {shape(array)}"
+            )
+
+
+def mixture(maps: Any, weights: Any) -> Any:
+    """The one namespace of maps and their weights, which fit each other."""
+    named = {f"weights[{i}]": w for i, w in enumerate(weights) if not _is_number(w)}
+    xp = namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)}, **named)
+    floating(xp, **named)
+    for i, one in enumerate(maps):
+        together(f"maps[{i}]", one.center, maps[0].center)
+    for name, weight in named.items():
+        together(name, weight, maps[0].center)
+    return xp
+
+
+def indices(xp: Any, given: Array) -> None:
+    if not xp.isdtype(given.dtype, "integral"):
+        raise TypeError(f"`indices` must be integers, got {given.dtype}")
+    if given.ndim != 1:
+        raise ValueError(f"`indices` must be 1-D, got shape {shape(given)}")
+
+
 def aligned(xp: Any, array: Array, ndim: int) -> Array:
     """Leading axes of size 1 up to `ndim`, so that axes count the same for every operand."""
     for _ in range(ndim - array.ndim):
@@ -221,7 +248,9 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
         )
 
 
-def same_instances(name: str, other: Array, x: Array, reduced: tuple[int, ...]) -> None:
+def same_instances(
+    name: str, other: Array, x: Array, reduced: tuple[int, ...], where: Array = None
+) -> None:
     """Raises unless `other` has the axes of `x`, and sizes that fit but for the reduced ones."""
     xp = namespace(x=x, **{name: other})
     against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
@@ -230,6 +259,9 @@ def same_instances(name: str, other: Array, x: Array, reduced: tuple[int, ...]) 
             f"`{name}` must broadcast against shape {_sizes(against)}, got shape {shape(other)}"
         )
     sample(xp, other, reduced, name=name)
+    if where is not None:
+        namespace(**{name: other, f"{name}_where": where})
+        mask(xp, f"{name}_where", where, other)
 
 
 def _sizes(wanted: tuple[Any, ...]) -> str:

@@ -1,6 +1,6 @@
 """Names for the axes of an array, and what they say about which are reduced."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class _Axes(NamedTuple):
@@ -60,3 +60,6 @@ class Layout(_Axes):
             )
         ends = (channel[0] if channel else None, batch[0] if batch else None)
         return super().__new__(cls, tuple(reduced), *ends)
+
+    def __reduce__(self) -> Any:
+        return type(self)._make, (tuple(self),)

@@ -147,6 +147,7 @@ def merge(first: Moments, second: Moments, /) -> Moments:
         if not isinstance(one, Moments):
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
     _checks.namespace(first=first.mean, second=second.mean)
+    _checks.together("second", second.mean, first.mean)
     return _pooled(first, second)
 
 
