@@ -123,7 +123,7 @@ def _inverse_oracle(x, other, **options):
 
 
 def _merged(x, *, axis, precision="full"):
-    halves = [rn.moments(half, axis=axis, precision=precision) for half in (x[:1], x[1:])]
+    halves = [rn.moments(half, axis=axis, precision=precision) for half in (x[:1, ...], x[1:, ...])]
     return rn.standardizer(rn.merge(*halves))(x)
 
 
