@@ -172,10 +172,11 @@ def with_battery(cell: Cell) -> Cell:
         examine(getattr(rn, cell.kernel), case, _DTYPE, cell.library) for case in cases(cell.kernel)
     ]
     errors = [o.forward for o in outcomes if o.forward is not None]
-    trips = [o.round_trip for o in (*outcomes, cell) if o.round_trip is not None]
+    trips = [o.round_trip for o in outcomes] + [cell.round_trip]
+    known = [trip for trip in trips if trip is not None]
     failed = [o for o in outcomes if o.status == "failed"]
     cell = cell._replace(
-        battery=max(errors, default=np.inf), round_trip=max(trips) if trips else None
+        battery=max(errors, default=np.inf), round_trip=max(known) if known else None
     )
     if not failed:
         return cell

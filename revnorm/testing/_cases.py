@@ -139,7 +139,7 @@ def _battery(name: str) -> tuple[Case, ...]:
 def _case(
     name: str,
     probes: str,
-    x: Callable[[np.random.Generator, str], np.ndarray],
+    x: Callable[[np.random.Generator, str], Any],
     *others: Callable[[np.random.Generator, np.ndarray], Any],
     view: Callable[[np.ndarray], np.ndarray] | None = None,
     reversible: bool = True,

@@ -9,6 +9,7 @@ and from there the data, each observed element of n, N = n − correction:
     ∂x = g / D + ∂mean / n + 2·∂variance·(x − mean) / N
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -309,7 +310,7 @@ def _spatially_adaptive_norm(xp, g, x, scale_map, bias_map, *, axis, eps=1e-5):
     return [own, *(_of_parameter(xp, terms, one, None) for terms, one in maps)]
 
 
-_GRADIENTS = {
+_GRADIENTS: dict[str, Callable[..., Any]] = {
     "instance_norm": _instance_norm,
     "revin": _instance_norm,
     "adain": _adain,

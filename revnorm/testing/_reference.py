@@ -510,7 +510,7 @@ def _moments(kind, x, *, axis, where=None, correction=0):
     return (np.where(seen, mean, 0), np.where(seen, variance, 0), count), None
 
 
-_KERNELS = {
+_KERNELS: dict[str, Callable[..., Any]] = {
     "instance_norm": _instance_norm,
     "revin": _revin,
     "adain": _adain,
