@@ -11,6 +11,7 @@ from revnorm._affine import (
     compose,
     identity,
     normalize,
+    rescaled,
     standardize,
     standardizer,
 )
@@ -104,5 +105,6 @@ def _restyled(
 ) -> AffineMap:
     map = compose(style.inv, standardize(sample, None, None, options))
     if not (isinstance(strength, Real) and strength == 1):
-        map = blend([map, identity(map.center)], [strength, 1 - strength])
+        content = rescaled(identity(map.center), sample.power)
+        map = blend([map, content], [strength, 1 - strength])
     return map

@@ -182,7 +182,7 @@ def standardizer(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
     sample = statistics(x, where, reduced, options)
-    return solid(standardize(sample, scale, bias, options))
+    return _finished(standardize(sample, scale, bias, options), sample.power)
 
 
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
@@ -265,7 +265,7 @@ def normalize(
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
         known = statistics(x, where, axis, options) if given is None else Sample(*given, None)
-        map = solid(build(known, *operands))
+        map = _finished(build(known, *operands), known.power)
         y = transform(map, x, out=out)
         return (y, map) if keep else y
     recipe = _checks.recipe(x, options.precision)
@@ -274,11 +274,14 @@ def normalize(
         *operands, axis, dense = arguments
         sample, d = measure(x, where, axis, recipe, dense)
         sample = corrected(sample, options)
-        y = _stretch(build(sample, *operands), d, sample.near, sample.power)
+        y = _stretch(build(sample, *operands), d, sample.near, recipe.once)
         return (y, *sample) if keep else (y,)
 
     y, *sample = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
-    return (y, solid(build(Sample(*sample), *operands))) if keep else y
+    if not keep:
+        return y
+    sample = Sample(*sample)
+    return y, _finished(build(sample, *operands), sample.power)
 
 
 def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
@@ -298,20 +301,21 @@ def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
 
 
 def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options) -> AffineMap:
-    """The map to mean 0 and variance 1, then the scale and bias; of no sample, the identity."""
+    """The map to mean 0 and variance 1, then the scale and bias; of no sample, the identity.
+
+    As the sample is of the data times a power of two, so is the map.
+    """
     xp = array_api_compat.array_namespace(sample.near)
-    near, rest, _, count, power = sample
+    unit = 1.0 if sample.power is None else sample.power
     std = _deviation(xp, sample, options)
     if not options.eps:
-        std = xp.where(std == 0, 1.0, std)
-    if power is not None:
-        near, rest = near / power, rest / power
-    map = then(AffineMap(near, rest, std, 1.0, 0.0, 0.0), scale, bias)
-    if isinstance(count, int):
+        std = xp.where(std == 0, unit, std)
+    map = then(AffineMap(sample.near, sample.rest, std, 1.0, 0.0, 0.0), scale, bias)
+    if isinstance(sample.count, int):
         return map
-    unseen, map = count == 0, solid(map)
+    unseen, map = sample.count == 0, solid(map)
     return map._replace(
-        divisor=xp.where(unseen, 1.0, map.divisor),
+        divisor=xp.where(unseen, unit, map.divisor),
         factor=xp.where(unseen, 1.0, map.factor),
         offset=xp.where(unseen, 0.0, map.offset),
     )
@@ -320,24 +324,30 @@ def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options)
 def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
     """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
     variance, power, eps = sample.variance, sample.power, options.eps
+    clamp = options.eps_mode == "clamp"
 
     def root(a: Array) -> Array:
         return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
 
-    if power is None and eps:
-        clamp = options.eps_mode == "clamp"
-        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
-    if power is None:
+    if not eps:
         return root(variance)
-    # Magnified data are too small beside any usual eps to add the two before the root.
-    small, least = root(variance) / power, math.sqrt(eps)
-    large = xp.where(small < least, least, small)
-    if options.eps_mode == "clamp" or not eps:
-        return large
-    ratio = xp.where(small < least, small, least) / large
-    shrunk = xp.where(power > 1, 1.0, power)
-    together = xp.sqrt(variance + eps * shrunk * shrunk) / shrunk
-    return xp.where(power > 1, large * xp.sqrt(1 + ratio * ratio), together)
+    if power is None:
+        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
+    # The square of the power may be too large or too small to multiply eps with.
+    std, least = root(variance), math.sqrt(eps) * power
+    large, small = xp.where(std < least, least, std), xp.where(std < least, std, least)
+    ratio = small / large
+    together = large if clamp else large * xp.sqrt(1 + ratio * ratio)
+    usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
+    return xp.where(power == 1, xp.sqrt(usual), together)
+
+
+def rescaled(map: AffineMap, power: Array | None) -> AffineMap:
+    """The map of x · power that does to it what `map` does to x."""
+    if power is None:
+        return map
+    center, residual = map.center * power, map.center_residual * power
+    return map._replace(center=center, center_residual=residual, factor=map.factor / power)
 
 
 def compose(outer: AffineMap, inner: AffineMap) -> AffineMap:
@@ -349,6 +359,11 @@ def compose(outer: AffineMap, inner: AffineMap) -> AffineMap:
     offset, low = two_sum(offset, low + (outer.offset_residual + residual * unit))
     factor = inner.factor / outer.divisor * outer.factor
     return inner._replace(factor=factor, offset=offset, offset_residual=low)
+
+
+def _finished(map: AffineMap, power: Array | None) -> AffineMap:
+    """The map of x, from that of x · power."""
+    return solid(rescaled(map, None if power is None else 1 / power))
 
 
 def solid(map: AffineMap) -> AffineMap:
@@ -378,34 +393,31 @@ def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
 def apply(map: AffineMap, x: Array, once: bool) -> Array:
     """The map applied to an array in the dtype worked in, to be rounded once after, or not."""
     if once:
-        return _stretch(map, x - map.center, map.center, None)
+        return _stretch(map, x - map.center, map.center, once)
     xp = array_api_compat.array_namespace(x)
-    power = invertible(xp, xp.maximum(abs(map.center), map.divisor))
     # The low bits go to the side whose own numbers are small enough to hold them.
     scale = map.scale
     held = (abs(map.center * scale) <= abs(map.offset)) & (scale != 0)
     low = map.center_residual - map.offset_residual / xp.where(scale == 0, 1.0, scale)
+    width = abs(map.divisor / xp.where(map.factor == 0, 1.0, map.factor))
+    power = invertible(xp, abs(map.center), width)
     near = (map.center + xp.where(held, low, 0.0)) * power
-    return _stretch(map, x * power - near, near, power)
+    return _stretch(rescaled(map, power), x * power - near, near, once)
 
 
-def _stretch(map: AffineMap, d: Array, near: Array, power: Array | None) -> Array:
-    """The map applied to x, given d = x · power − near, with a number near the center."""
+def _stretch(map: AffineMap, d: Array, near: Array, once: bool) -> Array:
+    """The map applied to x, given d = x − near, with a number near the center."""
     center, center_residual, divisor, factor, offset, offset_residual = map
-    if power is None:
+    missed = (near - center) - center_residual
+    if once or (isinstance(factor, float) and isinstance(offset, float)):
         slope = factor / divisor
-        missed = (near - center) - center_residual
         return d * slope + (offset + (offset_residual + missed * slope))
-    missed = (near - center * power) - center_residual * power
-    if isinstance(factor, float) and isinstance(offset, float):
-        slope = factor / (divisor * power)
-        return d * slope + (offset + missed * slope)
     xp = array_api_compat.array_namespace(d)
-    factor, offset = factor + 0 * divisor, offset + 0 * divisor
-    reach = invertible(xp, xp.maximum(abs(offset), abs(factor)))
-    slope = factor * reach / (divisor * power)
-    level = offset * reach + (offset_residual * reach + missed * slope)
-    return (d * slope + level) / reach
+    offset = offset + 0 * divisor
+    power = invertible(xp, abs(offset), abs(factor / divisor))
+    slope = factor * power / divisor
+    level = offset * power + (offset_residual * power + missed * slope)
+    return (d * slope + level) / power
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

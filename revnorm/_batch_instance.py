@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, blend, normalize, standardize, standardizer, then
+from revnorm._affine import AffineMap, blend, normalize, rescaled, standardize, standardizer, then
 from revnorm._checks import Array
 from revnorm._moments import Moments, Sample, moments
 
@@ -92,4 +92,5 @@ def _gated(
     sample: Sample, batch: AffineMap, gate: Any, scale: Any, bias: Any, options: _checks.Options
 ) -> AffineMap:
     instance = standardize(sample, None, None, options)
+    batch = rescaled(batch, sample.power)
     return then(blend([batch, instance], [gate, 1 - gate]), scale, bias)

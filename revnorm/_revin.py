@@ -94,7 +94,10 @@ def _centred(
     map = standardize(sample, scale, bias, options)
     if last is None:
         return map
-    return map._replace(center=as_dtype_of(last, map.center), center_residual=last * 0)
+    last = as_dtype_of(last, map.divisor)
+    if sample.power is not None:
+        last = last * sample.power
+    return map._replace(center=last, center_residual=0.0)
 
 
 def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:

@@ -19,12 +19,12 @@ def squarable(xp: Any, reach: Array) -> Array:
     return xp.where(reach > edge, 1 / step, xp.where(reach < 1 / edge, small, 1.0))
 
 
-def invertible(xp: Any, reach: Array) -> Array:
-    """A power of two with which `reach` can be doubled, and its inverse is finite."""
+def invertible(xp: Any, reach: Array, width: Array) -> Array:
+    """A power of two with which `reach` may be doubled, and `width` has an inverse."""
     top = _exponent(xp, reach)
     edge, step = 2.0 ** (top * 7 // 8), 2.0 ** (top // 4)
-    large = xp.where(reach > edge, xp.full_like(reach, 1 / step), 1.0)
-    return xp.where(reach < 1 / edge, step, large)
+    wide = xp.where(width < 1 / edge, xp.full_like(width, step), 1.0)
+    return xp.where(reach > edge, 1 / step, wide)
 
 
 def _exponent(xp: Any, array: Array) -> int:
