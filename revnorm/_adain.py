@@ -7,6 +7,7 @@ from typing import Any
 from revnorm import _checks
 from revnorm._affine import (
     AffineMap,
+    as_dtype_of,
     blend,
     compose,
     identity,
@@ -106,5 +107,6 @@ def _restyled(
     map = compose(style.inv, standardize(sample, None, None, options))
     if not (isinstance(strength, Real) and strength == 1):
         content = rescaled(identity(map.center), sample.power)
+        strength = as_dtype_of(strength, map.divisor)
         map = blend([map, content], [strength, 1 - strength])
     return map

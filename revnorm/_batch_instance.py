@@ -4,9 +4,17 @@ from functools import partial
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, blend, normalize, rescaled, standardize, standardizer, then
+from revnorm._affine import (
+    AffineMap,
+    as_dtype_of,
+    blend,
+    normalize,
+    rescaled,
+    standardize,
+    then,
+)
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, moments
+from revnorm._moments import Moments, Sample, statistics
 
 
 def batch_instance_norm(
@@ -81,16 +89,26 @@ def batch_instance_norm(
     pooled = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced), *reduced)
     _checks.statistics("batch_moments", batch_moments, x, pooled)
     if batch_moments is None:
-        batch_moments = moments(x, axis=pooled, where=where, precision=precision)
-    batch = standardizer(batch_moments, eps=eps)
+        pool = statistics(x, where, pooled, options)
+    else:
+        pool = Sample(*batch_moments, None)
+    batch = standardize(pool, None, None, options)
     build = partial(_gated, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, x, batch, gate, scale, bias, **keywords)
+    return normalize(build, x, batch, pool.power, gate, scale, bias, **keywords)
 
 
 def _gated(
-    sample: Sample, batch: AffineMap, gate: Any, scale: Any, bias: Any, options: _checks.Options
+    sample: Sample,
+    batch: AffineMap,
+    power: Array | None,
+    gate: Any,
+    scale: Any,
+    bias: Any,
+    options: _checks.Options,
 ) -> AffineMap:
     instance = standardize(sample, None, None, options)
-    batch = rescaled(batch, sample.power)
+    if sample.power is not None:
+        batch = rescaled(batch, sample.power if power is None else sample.power / power)
+    gate = as_dtype_of(gate, instance.divisor)
     return then(blend([batch, instance], [gate, 1 - gate]), scale, bias)

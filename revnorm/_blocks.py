@@ -79,7 +79,8 @@ def _each(
     if out is not None:
         given, *arrays = (_apart(a, out) for a in (given, *arrays))
     x, *arrays = (_permuted(a, order) for a in (given, *arrays))
-    target, others = None if out is None else _permuted(out, order), None
+    others: list[Any] = []
+    target = None if out is None else _permuted(out, order)
     for cut in _cuts(x.shape, rows, whole):
         piece = x[cut]
         laid = [_flat(_at(a, cut), piece.shape, rows) for a in arrays]
@@ -90,7 +91,7 @@ def _each(
                 out = _empty(given, given.shape, given.dtype)
                 target = _permuted(out, order)
             target[cut] = first.reshape(piece.shape)
-        if others is None:
+        if not others:
             others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):
             if is_array(other):

@@ -283,8 +283,11 @@ def tables(
         x.shape[batch],
         x.shape[channel],
     )
-    wanted = {"scales": (None, channels), "biases": (rows, channels)}
-    wanted["labels"] = (batch_size, rows) if weighted else (batch_size,)
+    wanted: dict[str, tuple[Any, ...]] = {
+        "scales": (None, channels),
+        "biases": (rows, channels),
+        "labels": (batch_size, rows) if weighted else (batch_size,),
+    }
     for name, array in (("scales", scales), ("biases", biases), ("labels", labels)):
         known = [(a, b) for a, b in zip(array.shape, wanted[name]) if None not in (a, b)]
         if array.ndim != len(wanted[name]) or any(a != b for a, b in known):

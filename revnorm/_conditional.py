@@ -1,5 +1,7 @@
 """Conditional instance normalization: one scale and bias for each label."""
 
+from typing import Any
+
 import array_api_compat
 
 from revnorm import _checks
@@ -75,22 +77,24 @@ def conditional_instance_norm(
     batch_axis = _checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced)
     channel_axis = _checks.kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     _checks.tables(xp, scales, biases, labels, x, batch_axis, channel_axis)
+    work = _checks.recipe(x, precision).work
     scale, bias = (
-        _spread(xp, _rows(xp, table, labels), batch_axis, channel_axis, x.ndim)
-        for table in (scales, biases)
+        _spread(xp, _rows(xp, xp.astype(t, work), labels), batch_axis, channel_axis, x.ndim)
+        for t in (scales, biases)
     )
     return instance_norm(x, scale, bias, axis=reduced, eps=eps, out=out, precision=precision)
 
 
-def _rows(xp, table, labels):
+def _rows(xp: Any, table: Array, labels: Array) -> Array:
     if labels.ndim == 1:
         info = xp.__array_namespace_info__()
         index = info.default_dtypes(device=array_api_compat.device(labels))["indexing"]
         return xp.take(table, xp.astype(labels, index, copy=False), axis=0)
-    return xp.sum(xp.expand_dims(labels, axis=2) * xp.expand_dims(table, axis=0), axis=1)
+    weights = xp.expand_dims(xp.astype(labels, table.dtype), axis=2)
+    return xp.sum(weights * xp.expand_dims(table, axis=0), axis=1)
 
 
-def _spread(xp, rows, batch_axis, channel_axis, ndim):
+def _spread(xp: Any, rows: Array, batch_axis: int, channel_axis: int, ndim: int) -> Array:
     """Rows of shape (N, C) laid along the two axes of an array of `ndim` dimensions."""
     if batch_axis > channel_axis:
         rows = xp.permute_dims(rows, (1, 0))

@@ -160,7 +160,7 @@ class Sample(NamedTuple):
     near: Array
     rest: Array
     variance: Array
-    count: Array | int
+    count: Array
     power: Array | None
 
 
@@ -193,7 +193,7 @@ def statistics(
         )
         pooled = zip(_pooled(first, second), odd, strict=True)
         stacked = Moments(*(xp.concat(fields) for fields in pooled))
-    return corrected(Sample(*(field[0, ...] for field in stacked), power), options)
+    return corrected(Sample._make((*(field[0, ...] for field in stacked), power)), options)
 
 
 def measure(
@@ -225,14 +225,19 @@ def measure(
     def mean_square(a: Array) -> Array:
         return (dot(xp, a, a, recipe.wide) if dense else total(xp, a * a, axis, recipe.wide)) / safe
 
-    if not recipe.once:
-        power = squarable(xp, _reach(xp, seen(x), axis)) if power is None else power
-        x = x * power
-    guess = _first(x, axis) if recipe.once and where is None else mean(seen(x))
-    near = xp.astype(guess, recipe.work, copy=False)
+    member = recipe.once and where is None
+    if member:
+        near = guess = _first(x, axis)
+    else:
+        ends = _range(xp, x, where, axis)
+        if not recipe.once:
+            power = squarable(xp, _reach(xp, *ends)) if power is None else power
+            x, ends = x * power, (ends[0] * power, ends[1] * power)
+        guess = mean(seen(x))
+        near = _between(xp, xp.astype(guess, recipe.work, copy=False), *ends)
     d = x - near
-    rest = mean(seen(d)) if dense or guess.dtype == near.dtype else guess - near
-    rest = xp.astype(rest, recipe.work, copy=False)
+    exact = guess.dtype == near.dtype or dense
+    rest = xp.astype(mean(seen(d)) if exact else guess - near, recipe.work, copy=False)
     square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
     variance = square - rest * rest
     variance = xp.where(variance < 0, 0.0, variance)
@@ -275,17 +280,32 @@ def _pooled(first: Moments, second: Moments) -> Moments:
 
 def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Array:
     """The power of two for all parts of the same instances."""
+    xp = array_api_compat.array_namespace(cut[0][0])
 
     def kernel(x: Array, where: Array, axis: Any, dense: bool) -> Any:
-        return None, _reach(xp, x if where is None else xp.where(where, x, 0.0), axis)
+        return None, *_range(xp, x, where, axis)
 
-    xp = array_api_compat.array_namespace(cut[0][0])
-    reaches = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1] for part in cut]
-    return squarable(xp, xp.max(xp.stack(reaches), axis=0))
+    ranges = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1:] for part in cut]
+    reaches = xp.stack([_reach(xp, *ends) for ends in ranges])
+    return squarable(xp, xp.max(reaches, axis=0))
 
 
-def _reach(xp: Any, x: Array, axis: tuple[int, ...]) -> Array:
-    return xp.max(xp.abs(x), axis=axis, keepdims=True)
+def _range(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
+    """The least and the greatest element observed, 0 where there is none."""
+    if where is None:
+        return xp.min(x, axis=axis, keepdims=True), xp.max(x, axis=axis, keepdims=True)
+    low = xp.min(xp.where(where, x, xp.inf), axis=axis, keepdims=True)
+    high = xp.max(xp.where(where, x, -xp.inf), axis=axis, keepdims=True)
+    return xp.where(low > high, 0.0, low), xp.where(low > high, 0.0, high)
+
+
+def _reach(xp: Any, low: Array, high: Array) -> Array:
+    return xp.maximum(abs(low), abs(high))
+
+
+def _between(xp: Any, a: Array, low: Array, high: Array) -> Array:
+    """The number, or the end of the range that rounding took it past."""
+    return xp.where(a < low, low, xp.where(a > high, high, a))
 
 
 def _first(x: Array, axis: tuple[int, ...]) -> Array:

@@ -181,4 +181,4 @@ def test_shares_nothing_with_the_package():
             [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
         )
     }
-    assert imported == {"collections", "fractions", "math", "numpy", "typing"}
+    assert imported == {"collections", "fractions", "math", "numpy", "operator", "typing"}

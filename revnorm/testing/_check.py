@@ -340,7 +340,8 @@ def examine(
             y, undo = result if isinstance(result, tuple) else (result, None)
             forward = _forward_error(case, y, dtype, limits)
             if undo is not None and case.reversible:
-                undone = to_numpy(getattr(undo, "inv", undo)(y))
+                inverse: Any = getattr(undo, "inv", undo)
+                undone = to_numpy(inverse(y))
                 round_trip = _round_trip_error(case, undone, dtype)
             if gradients and _differentiable(case, dtype):
                 gradient = _gradient_error(function, case, arrays, keywords, dtype, library)

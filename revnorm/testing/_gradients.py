@@ -263,7 +263,10 @@ def _batch_instance_norm(
         normal.append(z)
     mixed = weight * normal[0] + (1 - weight) * normal[1]
     gradients = [(parts[0][0] + parts[1][0], xp.maximum(parts[0][1], parts[1][1]))]
-    for terms, parameter in ((gy * (normal[0] - normal[1]), gate), (g * mixed, scale), (g, bias)):
+    both = _of_parameter(xp, gy * (abs(normal[0]) + abs(normal[1])), gate, channel_axis)[1]
+    by_gate = _of_parameter(xp, gy * (normal[0] - normal[1]), gate, channel_axis)[0]
+    gradients.append((by_gate, both))
+    for terms, parameter in ((g * mixed, scale), (g, bias)):
         if parameter is not None:
             gradients.append(_of_parameter(xp, terms, parameter, channel_axis))
     return gradients

@@ -7,6 +7,7 @@ float64 whose unevaluated sum carries about 106 bits.
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,7 +203,7 @@ class _Pair:
         while (length := total.high.shape[-1]) > 1:
             half = length // 2
             left, right, rest = (
-                total.each(lambda part, start=start, stop=stop: part[..., start:stop])
+                total.each(itemgetter((..., slice(start, stop))))
                 for start, stop in ((0, half), (half, 2 * half), (2 * half, length))
             )
             both = left + right
@@ -433,7 +434,9 @@ def _adain(
     styled = _inverse(kind, target, z)
     mean = _inverse(kind, target, zero)
     weight = kind.of(strength)
-    kept = kind.of(np.where(np.isfinite(content), content, 0.0))
+    # At full strength nothing is kept, and a product of the largest numbers would overflow.
+    mixed = np.isfinite(content) & (np.asarray(strength) != 1)
+    kept = kind.of(np.where(mixed, content, 0.0))
     rest = kept * (kind.of(1.0) - weight)
     y = styled * weight + rest
     return _finished(y, content, frame, target, terms=(styled - mean, mean, rest))
