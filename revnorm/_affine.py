@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _blocks, _checks
+from revnorm._blocks import Line
 from revnorm._checks import Array
 from revnorm._moments import Moments, Sample, corrected, measure, statistics
 from revnorm._scaling import invertible
@@ -276,13 +277,10 @@ def normalize(
         *operands, axis, dense = arguments
         sample, d = measure(x, where, axis, recipe, dense)
         sample = corrected(sample, options)
-        map, near, rest = build(sample, *operands), sample.near, sample.rest
-        # The map can make up for the rest: one pass less, where passes are what takes time.
-        y = (
-            _stretch(map, d, near, 0.0, once)
-            if dense
-            else _stretch(map, d - rest, near, rest, once)
-        )
+        # In blocks the map makes up for the rest, which saves a pass where passes take the time.
+        rest = 0.0 if dense else sample.rest
+        centred = d if dense else d - rest
+        y = _stretch(build(sample, *operands), centred, sample.near, rest, once)
         return (y, *sample) if keep else (y,)
 
     y, *fields = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
@@ -298,7 +296,8 @@ def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
     dtype = xp.result_type(x, map.center)
     once = dtype == xp.float64 and x.dtype != dtype
     if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
-        return xp.astype(apply(map, xp.astype(x, dtype, copy=False), once), x.dtype, copy=False)
+        y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
+        return xp.astype(y, x.dtype, copy=False)
 
     def kernel(x: Array, map: AffineMap, axis: tuple[int, ...], dense: bool) -> Any:
         return (apply(map, x, once),)
@@ -398,7 +397,7 @@ def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
     return inner
 
 
-def apply(map: AffineMap, x: Array, once: bool) -> Array:
+def apply(map: AffineMap, x: Array, once: bool) -> Line:
     """The map applied to an array in the dtype worked in, to be rounded once after, or not."""
     if once:
         return _stretch(map, x - map.center, map.center, 0.0, once)
@@ -413,19 +412,19 @@ def apply(map: AffineMap, x: Array, once: bool) -> Array:
     return _stretch(rescaled(map, power), x * power - near, near, 0.0, once)
 
 
-def _stretch(map: AffineMap, d: Array, near: Array, rest: Any, once: bool) -> Array:
+def _stretch(map: AffineMap, d: Array, near: Array, rest: Any, once: bool) -> Line:
     """The map applied to x, given d = x − near − rest, whose sum is a number near the center."""
     center, center_residual, divisor, factor, offset, offset_residual = map
     missed = (near - center) + (rest - center_residual)
     if once or (isinstance(factor, float) and isinstance(offset, float)):
         slope = factor / divisor
-        return d * slope + (offset + (offset_residual + missed * slope))
+        return Line(d, slope, offset + (offset_residual + missed * slope), None)
     xp = array_api_compat.array_namespace(d)
     offset = offset + 0 * divisor
     power = invertible(xp, abs(offset), abs(factor / divisor))
     slope = factor * power / divisor
     level = offset * power + (offset_residual * power + missed * slope)
-    return (d * slope + level) / power
+    return Line(d, slope, level, power)
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

@@ -8,7 +8,7 @@ block size. Only eager arrays in the processor's memory are cut up; all others g
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
@@ -17,9 +17,33 @@ from revnorm._checks import Array
 from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
-BLOCK = 1 << 15
+BLOCK = 3 << 16
 LONG = 1 << 17
 PART = 1 << 15
+_BUFFER = 256
+
+
+class Line(NamedTuple):
+    """The values d · slope + level, over `power` if that is not None."""
+
+    d: Array
+    slope: Array
+    level: Array
+    power: Array | None
+
+    def drawn(self) -> Array:
+        """The values, in a new array."""
+        y = self.d * self.slope + self.level
+        return y if self.power is None else y / self.power
+
+    def drawn_over(self) -> Array:
+        """The values, in the array of d."""
+        y = self.d
+        y *= self.slope
+        y += self.level
+        if self.power is not None:
+            y /= self.power
+        return y
 
 
 def each(
@@ -33,16 +57,20 @@ def each(
 ) -> tuple[Any, ...]:
     """What `function(x, *operands, axis, dense)` gives for `x` in the dtype worked in.
 
-    That is an array to be rounded to the dtype of `x` and put into `out`, or None, then arrays
+    That is a Line to be rounded to the dtype of `x` and put into `out`, or None, then arrays
     with `axis` at size 1, numbers and None. Without `whole`, instances may be cut up as well.
     """
     if is_cut(x, *operands):
+        # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
+        # takes longer than the loop, unless the loops are short. The setting ends with errstate.
         with np.errstate(all="ignore"):
+            if math.prod(x.shape[one] for one in axis) >= _BUFFER:
+                np.setbufsize(_BUFFER)
             return _each(function, x, operands, axis, dtype, out, whole)
     xp = array_api_compat.array_namespace(x)
     first, *others = function(xp.astype(x, dtype, copy=False), *operands, axis, False)
     if first is not None:
-        first = xp.astype(first, x.dtype, copy=False)
+        first = xp.astype(first.drawn(), x.dtype, copy=False)
     if out is None or first is None:
         return first, *others
     out[...] = first
@@ -90,7 +118,7 @@ def _each(
             if target is None:
                 out = _empty(given, given.shape, given.dtype)
                 target = _permuted(out, order)
-            target[cut] = first.reshape(piece.shape)
+            target[cut] = first.drawn_over().reshape(piece.shape)
         if not others:
             others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):

@@ -219,7 +219,7 @@ def measure(
 
     def mean(a: Array) -> Array:
         if dense:
-            return dot(xp, a, xp.ones(a.shape[-1:], dtype=a.dtype), recipe.wide) / safe
+            return dot(xp, a, None, recipe.wide) / safe
         return total(xp, a, axis, recipe.wide) / safe
 
     def mean_square(a: Array) -> Array:

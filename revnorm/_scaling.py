@@ -16,7 +16,8 @@ def squarable(xp: Any, reach: Array) -> Array:
     top = _exponent(xp, reach)
     edge, step, end = 2.0 ** (top * 5 // 16), 2.0 ** (top * 5 // 8), 2.0 ** (top * 15 // 16)
     small = xp.where(reach < 1 / end, xp.full_like(reach, end), step)
-    return xp.where(reach > edge, 1 / step, xp.where(reach < 1 / edge, small, 1.0))
+    usual = xp.where((reach < 1 / edge) & (reach > 0), small, 1.0)
+    return xp.where(reach > edge, 1 / step, usual)
 
 
 def invertible(xp: Any, reach: Array, width: Array) -> Array:

@@ -36,20 +36,26 @@ def total(xp: Any, x: Array, axis: tuple[int, ...], wide: Any) -> Array:
     return x + error
 
 
-def dot(xp: Any, a: Array, b: Array, wide: Any) -> Array:
+def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
     """The sum of products over a contiguous last axis, in an order that only its length sets.
 
-    `b` is an array like `a`, or one row for all.
+    Without `b`, the sum of `a` itself.
     """
     length, segment = a.shape[-1], _SEGMENT if wide is None else _WIDE_SEGMENT
+    if b is None:
+        ones = xp.ones((min(length, segment),), dtype=a.dtype)
     if length <= segment:
-        return xp.vecdot(a, b)[..., None]
+        return xp.vecdot(a, ones if b is None else b)[..., None]
     cut = length - length % segment
-    first, second = (xp.reshape(one[..., :cut], (*one.shape[:-1], -1, segment)) for one in (a, b))
-    sums = xp.vecdot(first, second)
+    body, *bodies = (
+        xp.reshape(one[..., :cut], (*one.shape[:-1], -1, segment))
+        for one in (a, b)
+        if one is not None
+    )
+    sums = xp.vecdot(body, bodies[0] if bodies else ones)
     if cut < length:
-        rest = xp.vecdot(a[..., cut:], b[..., cut:])[..., None]
-        sums = xp.concat([sums, rest], axis=-1)
+        rest = ones[: length - cut] if b is None else b[..., cut:]
+        sums = xp.concat([sums, xp.vecdot(a[..., cut:], rest)[..., None]], axis=-1)
     return total(xp, sums, (sums.ndim - 1,), wide)
 
 

@@ -9,7 +9,8 @@ from revnorm._checks import Array
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    return hasattr(value, "ndim") and not isinstance(value, Real)
+    plain = value is None or isinstance(value, int | float | str)
+    return not plain and hasattr(value, "ndim") and not isinstance(value, Real)
 
 
 def leaves(tree: Any) -> list[Array]:
