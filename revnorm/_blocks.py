@@ -8,6 +8,7 @@ block size. Only eager arrays in the processor's memory are cut up; all others g
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -98,9 +99,20 @@ def parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> Iterator[tupl
         yield x[tuple(at)], None if where is None else _at(where, tuple(at))
 
 
+@cache
+def _keep_pages() -> None:
+    """Lets malloc keep the pages of temporaries, where it would give each back and fetch it anew.
+
+    glibc serves sizes up to the largest that it has mapped and freed from its own heap, see
+    mallopt(3) on M_MMAP_THRESHOLD; others have no such limit.
+    """
+    np.empty(1 << 24, np.uint8)
+
+
 def _each(
     function: Any, x: Array, operands: Any, axis: Any, dtype: Any, out: Any, whole: bool
 ) -> tuple[Any, ...]:
+    _keep_pages()
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
     rows, dense = len(order) - len(axis), type(x) is np.ndarray
     given, *arrays = (x, *leaves(operands))
