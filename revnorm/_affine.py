@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _blocks, _checks
-from revnorm._blocks import Line
+from revnorm._blocks import Line, Place
 from revnorm._checks import Array
 from revnorm._moments import Moments, Sample, corrected, measure, statistics
 from revnorm._scaling import invertible
@@ -274,12 +274,12 @@ def normalize(
     once = recipe.once
 
     def kernel(x: Array, where: Array, *arguments: Any) -> Any:
-        *operands, axis, dense = arguments
-        sample, d = measure(x, where, axis, recipe, dense)
+        *operands, place = arguments
+        sample, d = measure(x, where, place, recipe)
         sample = corrected(sample, options)
         # In blocks the map makes up for the rest, which saves a pass where passes take the time.
-        rest = 0.0 if dense else sample.rest
-        centred = d if dense else d - rest
+        rest = 0.0 if place.cut else sample.rest
+        centred = d if place.cut else d - rest
         y = _stretch(build(sample, *operands), centred, sample.near, rest, once)
         return (y, *sample) if keep else (y,)
 
@@ -299,7 +299,7 @@ def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
         y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
         return xp.astype(y, x.dtype, copy=False)
 
-    def kernel(x: Array, map: AffineMap, axis: tuple[int, ...], dense: bool) -> Any:
+    def kernel(x: Array, map: AffineMap, place: Place) -> Any:
         return (apply(map, x, once),)
 
     map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))

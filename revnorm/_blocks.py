@@ -24,6 +24,17 @@ PART = 1 << 15
 _BUFFER = 256
 
 
+class Place(NamedTuple):
+    """Where a function is evaluated: the reduced axes, and whether on a block.
+
+    On a block with `lanes` the last axis is reduced, and dot products along it are quick.
+    """
+
+    axis: tuple[int, ...]
+    cut: bool = False
+    lanes: bool = False
+
+
 class Line(NamedTuple):
     """The values d · slope + level, over `power` if that is not None."""
 
@@ -56,20 +67,25 @@ def each(
     out: Array | None = None,
     whole: bool = True,
 ) -> tuple[Any, ...]:
-    """What `function(x, *operands, axis, dense)` gives for `x` in the dtype worked in.
+    """What `function(x, *operands, place)` gives for `x` in the dtype worked in.
 
     That is a Line to be rounded to the dtype of `x` and put into `out`, or None, then arrays
     with `axis` at size 1, numbers and None. Without `whole`, instances may be cut up as well.
     """
     if is_cut(x, *operands):
+        inner = math.prod(x.shape[axis[-1] + 1 :]) if axis else 0
+        if not whole and inner >= _BUFFER:
+            # Loops along the last axes are long enough as they are.
+            axis = ()
         # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
         # takes longer than the loop, unless the loops are short. The setting ends with errstate.
         with np.errstate(all="ignore"):
-            if math.prod(x.shape[one] for one in axis) >= _BUFFER:
+            length = math.prod(x.shape[one] for one in axis) if axis else x.shape[-1]
+            if length >= _BUFFER:
                 np.setbufsize(_BUFFER)
             return _each(function, x, operands, axis, dtype, out, whole)
     xp = array_api_compat.array_namespace(x)
-    first, *others = function(xp.astype(x, dtype, copy=False), *operands, axis, False)
+    first, *others = function(xp.astype(x, dtype, copy=False), *operands, Place(axis))
     if first is not None:
         first = xp.astype(first.drawn(), x.dtype, copy=False)
     if out is None or first is None:
@@ -114,7 +130,8 @@ def _each(
 ) -> tuple[Any, ...]:
     _keep_pages()
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
-    rows, dense = len(order) - len(axis), type(x) is np.ndarray
+    rows = len(order) - len(axis)
+    place = Place((rows,), True, type(x) is np.ndarray)
     given, *arrays = (x, *leaves(operands))
     if out is not None:
         given, *arrays = (_apart(a, out) for a in (given, *arrays))
@@ -125,7 +142,7 @@ def _each(
         piece = x[cut]
         laid = [_flat(_at(a, cut), piece.shape, rows) for a in arrays]
         block = _contiguous(_flat(piece, piece.shape, rows), dtype)
-        first, *rest = function(block, *filled(operands, iter(laid)), (rows,), dense)
+        first, *rest = function(block, *filled(operands, iter(laid)), place)
         if first is not None:
             if target is None:
                 out = _empty(given, given.shape, given.dtype)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _blocks, _checks
+from revnorm._blocks import Place
 from revnorm._checks import Array
 from revnorm._scaling import squarable
 from revnorm._sums import dot, total, two_sum
@@ -170,8 +171,8 @@ def statistics(
     """The sample that `x` is, its instances of any length."""
     recipe = _checks.recipe(x, options.precision)
 
-    def kernel(x: Array, where: Array, power: Array, axis: Any, dense: bool) -> Any:
-        return None, *measure(x, where, axis, recipe, dense, power)[0]
+    def kernel(x: Array, where: Array, power: Array, place: Place) -> Any:
+        return None, *measure(x, where, place, recipe, power)[0]
 
     if not _blocks.is_long(x, axis):
         sample = _blocks.each(kernel, x, where, None, axis=axis, dtype=recipe.work)[1:]
@@ -199,15 +200,12 @@ def statistics(
 def measure(
     x: Array,
     where: Array | None,
-    axis: tuple[int, ...],
+    place: Place,
     recipe: _checks.Recipe,
-    dense: bool,
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
-    """The sample, with d = x · power − near that it was taken of.
-
-    A dense array is contiguous, and reduced along its last axis.
-    """
+    """The sample, with d = x · power − near that it was taken of."""
+    axis = place.axis
     xp = array_api_compat.array_namespace(x)
     x = xp.astype(x, recipe.work, copy=False)
     count = safe = _count(xp, x, axis, where)
@@ -218,12 +216,14 @@ def measure(
         return a if where is None else xp.where(where, a, 0.0)
 
     def mean(a: Array) -> Array:
-        if dense:
+        if place.lanes:
             return dot(xp, a, None, recipe.wide) / safe
         return total(xp, a, axis, recipe.wide) / safe
 
     def mean_square(a: Array) -> Array:
-        return (dot(xp, a, a, recipe.wide) if dense else total(xp, a * a, axis, recipe.wide)) / safe
+        return (
+            dot(xp, a, a, recipe.wide) if place.lanes else total(xp, a * a, axis, recipe.wide)
+        ) / safe
 
     member = recipe.once and where is None
     if member:
@@ -236,7 +236,7 @@ def measure(
         guess = mean(seen(x))
         near = _between(xp, xp.astype(guess, recipe.work, copy=False), *ends)
     d = x - near
-    exact = guess.dtype == near.dtype or dense
+    exact = guess.dtype == near.dtype or place.lanes
     rest = xp.astype(mean(seen(d)) if exact else guess - near, recipe.work, copy=False)
     square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
     variance = square - rest * rest
@@ -282,8 +282,8 @@ def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Arr
     """The power of two for all parts of the same instances."""
     xp = array_api_compat.array_namespace(cut[0][0])
 
-    def kernel(x: Array, where: Array, axis: Any, dense: bool) -> Any:
-        return None, *_range(xp, x, where, axis)
+    def kernel(x: Array, where: Array, place: Place) -> Any:
+        return None, *_range(xp, x, where, place.axis)
 
     ranges = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1:] for part in cut]
     reaches = xp.stack([_reach(xp, *ends) for ends in ranges])
