@@ -1,0 +1,314 @@
+"""Functions run by PyTorch's and JAX's compilers, on arrays of any library."""
+
+import functools
+import importlib.util
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import oracle
+import revnorm as rn
+import tolerances
+from functions import BIAS, SCALE, STYLE, WHERE, X, sample
+from revnorm.testing import ulp_error
+
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
+
+EXPECTED = oracle.instance_norm(X, axis=(2, 3))
+ENGINES = pytest.mark.parametrize("engine", ["torch", "jax"])
+
+
+@pytest.fixture(autouse=True)
+def graphs(request, monkeypatch):
+    """The graphs that PyTorch's compiler made, run as they are but for tests of its own code."""
+    made = []
+
+    def backend(graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    if request.function is not test_compiled_code_is_as_accurate:
+        patched = functools.partial(torch.compile, backend=backend)
+        monkeypatch.setattr(torch, "compile", patched)
+    yield made
+    torch._dynamo.reset()
+
+
+def assert_near(y, expected=EXPECTED, bound=tolerances.WIDER_FORWARD):
+    assert oracle.ulp_error(np.asarray(y), expected, "float32") <= bound
+
+
+@ENGINES
+def test_numpy_in_and_out(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    y = normalize(X, axis=(2, 3))
+    assert type(y) is np.ndarray
+    assert y.dtype == X.dtype
+    assert_near(y)
+
+
+@ENGINES
+def test_out_is_written(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    memory = np.full((2, *X.shape), -1.0, dtype=np.float32)
+    out = memory[0]
+    y = normalize(X, axis=(2, 3), out=out)
+    assert y is out
+    assert_near(memory[0])
+    assert np.all(memory[1] == -1)
+
+
+@ENGINES
+def test_out_with_a_map(engine):
+    out = np.empty_like(X)
+    y, map = rn.compile(rn.revin, engine=engine)(X, axis=2, out=out)
+    assert y is out
+    assert isinstance(map, rn.AffineMap)
+    np.testing.assert_array_equal(out, rn.revin(X, axis=2)[0])
+
+
+@ENGINES
+def test_in_place(engine):
+    x = X.copy()
+    assert rn.compile(rn.instance_norm, engine=engine)(x, axis=(2, 3), out=x) is x
+    assert_near(x)
+
+
+@ENGINES
+def test_input_is_not_changed(engine):
+    x = X.copy()
+    rn.compile(rn.instance_norm, engine=engine)(x, SCALE, BIAS, axis=(2, 3), channel_axis=1)
+    np.testing.assert_array_equal(x, X)
+
+
+@ENGINES
+def test_read_only(engine):
+    x, scale = X.copy(), SCALE.copy()
+    x.flags.writeable = scale.flags.writeable = False
+    y = rn.compile(rn.instance_norm, engine=engine)(x, scale, axis=(2, 3), channel_axis=1)
+    assert_near(y, oracle.instance_norm(X, SCALE, axis=(2, 3), channel_axis=1))
+
+
+@ENGINES
+def test_nothing_is_copied(engine):
+    """Large arrays go in and come out through DLPack: what NumPy itself allocates is little."""
+    x = np.zeros((4, 1_000_000), dtype=np.float32)
+    normalize = rn.compile(lambda x: x[:, :2] * 2, engine=engine)
+    normalize(x)
+    tracemalloc.start()
+    try:
+        y = normalize(x)
+        assert tracemalloc.get_traced_memory()[1] < x.nbytes // 4
+    finally:
+        tracemalloc.stop()
+    assert type(y) is np.ndarray
+    assert y.shape == (4, 2)
+
+
+def test_memory_is_shared():
+    """What comes in is what came out, where the function gives it back."""
+    x = X.copy()
+    y = rn.compile(lambda x: x, engine="torch")(x)
+    assert np.shares_memory(x, y)
+
+
+@ENGINES
+def test_torch_in_and_out(engine):
+    x = torch.tensor(X)
+    y = rn.compile(rn.instance_norm, engine=engine)(x, axis=(2, 3))
+    assert type(y) is torch.Tensor
+    assert_near(y)
+
+
+@ENGINES
+def test_jax_in_and_out(engine):
+    x = jax.numpy.asarray(X)
+    y = rn.compile(rn.instance_norm, engine=engine)(x, axis=(2, 3))
+    assert isinstance(y, jax.Array)
+    # JAX computes its own arrays in float32.
+    assert_near(y, bound=tolerances.SAME_FORWARD)
+
+
+def test_own_engine_is_chosen(graphs):
+    normalize = rn.compile(rn.instance_norm)
+    normalize(jax.numpy.asarray(X), axis=(2, 3))
+    assert not graphs
+    normalize(torch.tensor(X), axis=(2, 3))
+    assert len(graphs) == 1
+
+
+def test_gradients_flow():
+    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
+    weights = torch.arange(x.numel()).reshape(x.shape)
+    y = rn.compile(rn.instance_norm)(x, axis=(2, 3))
+    (compiled,) = torch.autograd.grad(torch.sum(y * weights), x)
+    (eager,) = torch.autograd.grad(torch.sum(rn.instance_norm(x, axis=(2, 3)) * weights), x)
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-12 * X.size)
+
+
+@ENGINES
+def test_constants(engine):
+    """Each set of constants is compiled for itself."""
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    for options in (
+        {"axis": (2, 3)},
+        {"axis": (1, 2, 3)},
+        {"axis": -1},
+        {"axis": (2, 3), "eps": 8.0, "eps_mode": "clamp"},
+        {"axis": (2, 3), "correction": 1},
+    ):
+        for _ in range(2):
+            assert_near(normalize(X, **options), oracle.instance_norm(X, **options))
+
+
+@ENGINES
+def test_numbers_are_constants(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    for scale in (2.0, 0.5):
+        assert_near(normalize(X, scale, axis=(2, 3)), oracle.instance_norm(X, scale, axis=(2, 3)))
+
+
+@ENGINES
+def test_arrays_by_keyword(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    for where in (WHERE, ~WHERE):
+        expected = oracle.instance_norm(X, axis=(2, 3), where=where)
+        assert_near(normalize(X, axis=(2, 3), where=where), expected)
+    for other in (STYLE, -STYLE):
+        moments = rn.moments(other, axis=(2, 3))
+        y = normalize(X, axis=(2, 3), moments=moments)
+        np.testing.assert_array_equal(y, rn.instance_norm(X, axis=(2, 3), moments=moments))
+
+
+@ENGINES
+def test_maps_in_and_out(engine):
+    """Named tuples come out as what they are, and go in again."""
+    map = rn.compile(rn.standardizer, engine=engine)(X, axis=(2, 3))
+    assert isinstance(map, rn.AffineMap)
+    assert all(type(field) is np.ndarray and field.dtype == np.float64 for field in map)
+    assert_near(map(X))
+    moments = rn.compile(rn.moments, engine=engine)(X, axis=(2, 3))
+    assert isinstance(moments, rn.Moments)
+    back = rn.compile(lambda map, y: map.inv(y), engine=engine)(map, map(X))
+    unit = oracle.reach(X, (2, 3))
+    assert oracle.ulp_error(back, oracle.exact(X), "float32", of=unit) <= (
+        tolerances.WIDER_ROUND_TRIP
+    )
+
+
+@ENGINES
+def test_function_of_ones_own(engine):
+    def forecast(x, style, *, axis):
+        y, map = rn.revin(x, axis=axis)
+        return {"back": map.inv(y), "styled": [rn.adain(x, style, axis=axis)]}
+
+    result = rn.compile(forecast, engine=engine)(X, STYLE, axis=(2, 3))
+    unit = oracle.reach(X, (2, 3))
+    error = oracle.ulp_error(result["back"], oracle.exact(X), "float32", of=unit)
+    assert error <= tolerances.WIDER_ROUND_TRIP
+    assert_near(result["styled"][0], oracle.adain(X, STYLE, axis=(2, 3)))
+
+
+def test_name_and_signature_are_kept():
+    compiled = rn.compile(rn.instance_norm)
+    assert compiled.__name__ == "instance_norm"
+    assert compiled.__doc__ == rn.instance_norm.__doc__
+
+
+def test_batch_sizes_beyond_the_second_compile_nothing(graphs):
+    normalize = rn.compile(rn.instance_norm, engine="torch")
+    for batch in (4, 5):
+        normalize(sample((batch, 3, 6, 5)), axis=(2, 3))
+    made = len(graphs)
+    assert 1 <= made <= 2
+    for batch in (6, 9, 17, 2):
+        x = sample((batch, 3, 6, 5))
+        assert_near(normalize(x, axis=(2, 3)), oracle.instance_norm(x, axis=(2, 3)))
+    assert len(graphs) == made
+
+
+def test_same_call_compiles_nothing(graphs):
+    normalize = rn.compile(rn.revin, engine="torch")
+    for _ in range(3):
+        normalize(X, SCALE, axis=(2, 3), channel_axis=1)
+    assert len(graphs) == 1
+
+
+def test_jax_compiles_once_a_shape():
+    traced = []
+
+    def function(x):
+        traced.append(x.shape)
+        return rn.instance_norm(x, axis=1)
+
+    normalize = rn.compile(function, engine="jax")
+    for rows in (3, 4, 3, 4):
+        normalize(sample((rows, 5)))
+    assert traced == [(3, 5), (4, 5)]
+
+
+def test_jax_setting_is_kept():
+    before = jax.config.jax_enable_x64
+    rn.compile(rn.instance_norm, engine="jax")(X, axis=(2, 3))
+    assert jax.config.jax_enable_x64 == before
+
+
+def test_unknown_engine():
+    with pytest.raises(ValueError, match=r"^`engine` must be one of 'torch', 'jax', got 'numba'$"):
+        rn.compile(rn.instance_norm, engine="numba")
+
+
+@pytest.mark.parametrize(("engine", "wanted"), [("torch", "torch"), ("jax", "jax"),
+                                                (None, "torch")])  # fmt: skip
+def test_missing_engine(engine, wanted, monkeypatch):
+    monkeypatch.setattr("revnorm._compile.find_spec", lambda name: None)
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    text = f"^`engine` '{wanted}' must be installed, got none: pip install {wanted}$"
+    with pytest.raises(ImportError, match=text):
+        normalize(X, axis=(2, 3))
+
+
+def test_first_engine_that_is_installed(monkeypatch, graphs):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        "revnorm._compile.find_spec", lambda name: None if name == "torch" else known(name)
+    )
+    assert_near(rn.compile(rn.instance_norm)(X, axis=(2, 3)))
+    assert not graphs
+
+
+def test_no_arrays():
+    with pytest.raises(TypeError, match=r"^`function` must be given an array, got none$"):
+        rn.compile(rn.instance_norm)(axis=1)
+
+
+@ENGINES
+def test_errors_of_the_function(engine):
+    with pytest.raises(ValueError, match="`out` must be of shape"):
+        rn.compile(rn.instance_norm, engine=engine)(X, axis=(2, 3), out=X[1:].copy())
+
+
+def test_out_that_cannot_be_written():
+    x = jax.numpy.asarray(X)
+    with pytest.raises(ValueError, match="`out` must be a writable eager array"):
+        rn.compile(rn.instance_norm)(x, axis=(2, 3), out=x)
+
+
+def test_compiled_code_is_as_accurate():
+    x = sample((2, 2, 300), mean=1e4, std=0.1)
+    x_hat, map = rn.compile(rn.revin, engine="torch")(x, axis=2)
+    expected = oracle.revin(x, axis=2).astype(np.longdouble)
+    assert np.max(ulp_error(x_hat, expected, dtype="float32")) <= tolerances.WIDER_FORWARD
+    unit = np.spacing(np.max(abs(x), axis=2, keepdims=True))
+    assert np.max(abs(map.inv(x_hat) - x) / unit) <= tolerances.WIDER_ROUND_TRIP
+
+
+def test_many_functions_and_constants():
+    """More than the compiler would keep for one function."""
+    for function in (rn.instance_norm, rn.standardizer):
+        compiled = rn.compile(function, engine="torch")
+        for eps in range(10):
+            compiled(X[:, :, 0, 0], axis=1, eps=float(eps))
