@@ -56,8 +56,8 @@ def draw(rng, dtype, instances):
     parameters = [None, None]
     if rng.random() < 0.5:
         shape = [1 if i in axis else n for i, n in enumerate(x.shape)]
-        # A scale beyond 2 would multiply what a type of its own width has rounded already.
-        parameters = [rng.uniform(0.25, 2, shape), rng.standard_normal(shape)]
+        # A type of its own width rounds before a larger scale or bias cancels what was rounded.
+        parameters = [rng.uniform(0.25, 1, shape), rng.uniform(-1, 1, shape)]
         parameters = [one.astype(dtype) for one in parameters]
     return x, parameters, axis, options
 
@@ -65,7 +65,9 @@ def draw(rng, dtype, instances):
 def exact(x, scale, bias, axis, options):
     """Two passes in longdouble, around the mean; the center, the scale and the values."""
     eps, where = options["eps"], options.get("where")
-    x = x.astype(np.longdouble)
+    data = x.astype(np.longdouble)
+    # The differences from an element are exact, or as small as what they differ in is large.
+    x = data - data[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
     seen = np.broadcast_to(True if where is None else where, x.shape)
     count = np.sum(seen, axis=axis, keepdims=True)
     n = np.maximum(count, 1)
@@ -83,7 +85,7 @@ def exact(x, scale, bias, axis, options):
     center = np.where(count == 0, 0, center)
     y = (x - center) / std
     factor, offset = 1 if scale is None else scale, 0 if bias is None else bias
-    return np.where(count == 0, x, y * factor + offset), np.where(count == 0, 1, factor / std)
+    return np.where(count == 0, data, y * factor + offset), np.where(count == 0, 1, factor / std)
 
 
 def spread(x, seen, axis):
