@@ -15,9 +15,10 @@ import array_api_compat
 from revnorm import _blocks, _checks
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, corrected, measure, statistics
+from revnorm._moments import Moments, Sample, corrected, measure, statistics, taken
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
+from revnorm._trees import is_array
 
 
 class AffineMap(NamedTuple):
@@ -85,15 +86,17 @@ class AffineMap(NamedTuple):
         """How much a difference is stretched: factor / divisor."""
         return self.factor / self.divisor
 
-    def spread(self, std: Array, /) -> Array:
+    def spread(self, std: Array | float, /) -> Array:
         """A standard deviation carried through the map: std · |scale|."""
         return self._times(std, abs(self.scale))
 
-    def variance(self, variance: Array, /) -> Array:
+    def variance(self, variance: Array | float, /) -> Array:
         """A variance carried through the map: variance · scale²."""
         return self._times(variance, self.scale, self.scale)
 
-    def _times(self, x: Array, *factors: Array) -> Array:
+    def _times(self, x: Any, *factors: Array) -> Array:
+        if not is_array(x):
+            x = _checks.number("x", x) + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.together("x", x, *factors)
@@ -102,8 +105,12 @@ class AffineMap(NamedTuple):
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
 
-    def take(self, indices: Array, /, *, axis: int) -> "AffineMap":
+    def take(self, indices: Array | Sequence[int], *, axis: int) -> "AffineMap":
         """The map of some of the channels: each field taken along `axis`, where it varies."""
+        if isinstance(indices, list | tuple):
+            own = array_api_compat.array_namespace(self.center)
+            device = array_api_compat.device(self.center)
+            indices = own.asarray(indices, device=device)
         xp = _checks.namespace(map=self.center, indices=indices)
         _checks.indices(xp, indices)
         fields = []
@@ -179,7 +186,7 @@ def standardizer(
     )
     if isinstance(x, Moments):
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        return solid(standardize(Sample(*x, None), scale, bias, options))
+        return solid(standardize(taken(x, x.mean, options), scale, bias, options))
     reduced, where, scale, bias = _checks.operands(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
@@ -266,7 +273,7 @@ def normalize(
     """
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
-        known = statistics(x, where, axis, options) if given is None else Sample(*given, None)
+        known = statistics(x, where, axis, options) if given is None else taken(given, x, options)
         map = _finished(build(known, *operands), known.power)
         y = transform(map, x, out=out)
         return (y, map) if keep else y
@@ -281,6 +288,7 @@ def normalize(
         rest = 0.0 if place.cut else sample.rest
         centred = d if place.cut else d - rest
         y = _stretch(build(sample, *operands), centred, sample.near, rest, once)
+        y = y._replace(gaps=where is not None)
         return (y, *sample) if keep else (y,)
 
     y, *fields = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
@@ -318,7 +326,7 @@ def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options)
     if not options.eps:
         std = xp.where(std == 0, unit, std)
     map = then(AffineMap(sample.near, sample.rest, std, 1.0, 0.0, 0.0), scale, bias)
-    if isinstance(sample.count, int):
+    if not is_array(sample.count):
         return map
     unseen, map = sample.count == 0, solid(map)
     return map._replace(
@@ -429,8 +437,8 @@ def _stretch(map: AffineMap, d: Array, near: Array, rest: Any, once: bool) -> Li
 
 def as_dtype_of(value: Any, array: Array) -> Any:
     """An array of the dtype of another; a number as it is."""
-    if not hasattr(value, "dtype"):
-        return value
+    if not is_array(value):
+        return value if type(value) in (int, float) else float(value)
     xp = array_api_compat.array_namespace(array)
     return xp.astype(value, array.dtype, copy=False)
 

@@ -14,7 +14,7 @@ from revnorm._affine import (
     then,
 )
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, statistics
+from revnorm._moments import Moments, Sample, statistics, taken
 
 
 def batch_instance_norm(
@@ -91,7 +91,7 @@ def batch_instance_norm(
     if batch_moments is None:
         pool = statistics(x, where, pooled, options)
     else:
-        pool = Sample(*batch_moments, None)
+        pool = taken(batch_moments, x, options)
     batch = standardize(pool, None, None, options)
     build = partial(_gated, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)

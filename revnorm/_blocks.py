@@ -36,17 +36,27 @@ class Place(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The values d · slope + level, over `power` if that is not None."""
+    """The values d · slope + level, over `power` if that is not None.
+
+    With `gaps`, a NaN in d is without effect on the gradients of the others.
+    """
 
     d: Array
     slope: Array
     level: Array
     power: Array | None
+    gaps: bool = False
 
     def drawn(self) -> Array:
         """The values, in a new array."""
-        y = self.d * self.slope + self.level
-        return y if self.power is None else y / self.power
+        d, slope, level, power, gaps = self
+        if gaps:
+            xp = array_api_compat.array_namespace(d)
+            # Where d is left out of the product, 0 · NaN cannot reach the gradient of the slope.
+            y = self._replace(d=xp.where(d == d, d, 0.0), gaps=False).drawn()
+            return xp.where(d == d, y, d)
+        y = d * slope + level
+        return y if power is None else y / power
 
     def drawn_over(self) -> Array:
         """The values, in the array of d."""

@@ -114,7 +114,7 @@ def number(name: str, value: Any) -> Any:
         raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be finite and not negative, got {value}")
-    return value
+    return value if type(value) in (int, float) else float(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -176,10 +176,20 @@ def shape(x: Array) -> tuple[Any, ...]:
     return tuple(x.shape)
 
 
+def is_known(size: Any) -> bool:
+    """Whether a size is one by now: ndonnx has None, and Dask NaN, for what is to come."""
+    return size is not None and size == size
+
+
+def agree(a: Any, b: Any) -> bool:
+    """Whether two sizes are the same, as far as they are known."""
+    return not is_known(a) or not is_known(b) or a == b
+
+
 def fits(inner: Any, outer: Any) -> bool:
     """Whether an array of shape `inner` broadcasts against `outer` without enlarging it."""
-    pairs = [(i, o) for i, o in zip(reversed(inner), reversed(outer)) if None not in (i, o)]
-    return len(inner) <= len(outer) and all(i in (1, o) for i, o in pairs)
+    pairs = zip(reversed(inner), reversed(outer), strict=False)
+    return len(inner) <= len(outer) and all(i == 1 or agree(i, o) for i, o in pairs)
 
 
 def broadcasts(name: str, array: Array, against: tuple[Any, ...], hint: str = "") -> None:
@@ -193,7 +203,7 @@ def together(name: str, array: Array, *others: Array) -> None:
     """Raises unless an array and others broadcast, whichever is enlarged."""
     for other in others:
         pairs = zip(reversed(array.shape), reversed(other.shape), strict=False)
-        if any(a != b and 1 not in (a, b) and None not in (a, b) for a, b in pairs):
+        if not all(a == 1 or b == 1 or agree(a, b) for a, b in pairs):
             raise ValueError(
                 f"`{name}` must broadcast against shape {shape(other)}, got shape {shape(array)}"
             )
@@ -252,7 +262,7 @@ def same_instances(
     name: str, other: Array, x: Array, reduced: tuple[int, ...], where: Array = None
 ) -> None:
     """Raises unless `other` has the axes of `x`, and sizes that fit but for the reduced ones."""
-    xp = namespace(x=x, **{name: other})
+    xp = namespace(content=x, **{name: other})
     against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
     if other.ndim != x.ndim or not fits(other.shape, against):
         raise ValueError(
@@ -289,8 +299,8 @@ def tables(
         "labels": (batch_size, rows) if weighted else (batch_size,),
     }
     for name, array in (("scales", scales), ("biases", biases), ("labels", labels)):
-        known = [(a, b) for a, b in zip(array.shape, wanted[name]) if None not in (a, b)]
-        if array.ndim != len(wanted[name]) or any(a != b for a, b in known):
+        pairs = zip(array.shape, wanted[name], strict=False)
+        if array.ndim != len(wanted[name]) or not all(agree(a, b) for a, b in pairs):
             raise ValueError(
                 f"`{name}` must be of shape {_sizes(wanted[name])}, got shape {shape(array)}"
             )
@@ -300,8 +310,10 @@ def parameter(
     xp: Any, name: str, value: Any, against: tuple[Any, ...], channel_axis: int | None
 ) -> Any:
     """A scale, bias or gate laid out against a shape: 1-D along `channel_axis`, else as it is."""
-    if value is None or _is_number(value):
+    if value is None or type(value) in (int, float):
         return value
+    if _is_number(value):
+        return float(value)
     floating(xp, **{name: value})
     if channel_axis is None or value.ndim != 1:
         hint = ""
@@ -310,7 +322,7 @@ def parameter(
         broadcasts(name, value, against, hint)
         return aligned(xp, value, len(against))
     channels = against[channel_axis]
-    if None not in (channels, value.shape[0]) and value.shape[0] != channels:
+    if not agree(value.shape[0], channels):
         raise ValueError(
             f"`{name}` must have {channels} elements, one for each channel on axis "
             f"{channel_axis}, got {value.shape[0]}"

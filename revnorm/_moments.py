@@ -19,6 +19,7 @@ from revnorm._blocks import Place
 from revnorm._checks import Array
 from revnorm._scaling import squarable
 from revnorm._sums import dot, total, two_sum
+from revnorm._trees import is_array
 
 
 class Moments(NamedTuple):
@@ -209,7 +210,7 @@ def measure(
     xp = array_api_compat.array_namespace(x)
     x = xp.astype(x, recipe.work, copy=False)
     count = safe = _count(xp, x, axis, where)
-    if where is not None:
+    if is_array(count):
         safe = xp.where(count == 0, 1.0, count)
 
     def seen(a: Array) -> Array:
@@ -225,7 +226,7 @@ def measure(
             dot(xp, a, a, recipe.wide) if place.lanes else total(xp, a * a, axis, recipe.wide)
         ) / safe
 
-    member = recipe.once and where is None
+    member = recipe.once and not is_array(count)
     if member:
         near = guess = _first(x, axis)
     else:
@@ -244,11 +245,19 @@ def measure(
     return Sample(near, rest, variance, count, power), d
 
 
+def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
+    """Given moments as a sample, in no narrower dtype than is worked in for `x`."""
+    xp = array_api_compat.array_namespace(x)
+    work = _checks.recipe(x, options.precision).work
+    fields = (xp.astype(f, xp.result_type(f, work), copy=False) for f in moments)
+    return Sample._make((*fields, None))
+
+
 def plain(sample: Sample) -> Moments:
     """Moments of the data itself."""
     near, rest, variance, count, power = sample
-    if isinstance(count, int):
-        count = array_api_compat.array_namespace(near).full_like(near, count)
+    if not is_array(count):
+        count = array_api_compat.array_namespace(near).ones_like(near) * count
     mean, residual = two_sum(near, rest)
     if power is None:
         return Moments(mean, residual, variance, count)
@@ -314,7 +323,7 @@ def _first(x: Array, axis: tuple[int, ...]) -> Array:
 
 def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array | int:
     sizes = [x.shape[one] for one in axis]
-    if where is None and None not in sizes:
+    if where is None and all(_checks.is_known(size) for size in sizes):
         return math.prod(sizes)
     ones = xp.ones_like(x)
     seen = ones if where is None else xp.where(where, ones, 0.0)

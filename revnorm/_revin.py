@@ -103,9 +103,10 @@ def _centred(
 def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
     xp = array_api_compat.array_namespace(x)
-    if where is None:
+    if where is None and all(_checks.is_known(x.shape[one]) for one in axis):
         return x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
-    seen = where & xp.full_like(x, True, dtype=xp.bool)
+    seen = xp.ones_like(x, dtype=xp.bool)
+    seen = seen if where is None else where & seen
     for one in reversed(axis):
         counted = xp.astype(seen, xp.float32)
         rank = xp.cumulative_sum(counted, axis=one)
