@@ -124,6 +124,7 @@ class AffineMap(NamedTuple):
 AffineMap.__array_ufunc__ = None  # type: ignore[attr-defined]
 
 
+@_blocks.quiet
 def standardizer(
     x: Array | Moments,
     /,
@@ -194,6 +195,7 @@ def standardizer(
     return _finished(standardize(sample, scale, bias, options), sample.power)
 
 
+@_blocks.quiet
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
     """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
 
@@ -256,6 +258,7 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     )
 
 
+@_blocks.quiet
 def normalize(
     build: Callable[..., AffineMap],
     x: Array,
@@ -274,9 +277,9 @@ def normalize(
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
         known = statistics(x, where, axis, options) if given is None else taken(given, x, options)
-        map = _finished(build(known, *operands), known.power)
-        y = transform(map, x, out=out)
-        return (y, map) if keep else y
+        map = solid(build(known, *operands))
+        y = transform(map, x, known.power, out=out)
+        return (y, _finished(map, known.power)) if keep else y
     recipe = _checks.recipe(x, options.precision)
     once = recipe.once
 
@@ -284,9 +287,10 @@ def normalize(
         *operands, place = arguments
         sample, d = measure(x, where, place, recipe)
         sample = corrected(sample, options)
-        # In blocks the map makes up for the rest, which saves a pass where passes take the time.
-        rest = 0.0 if place.cut else sample.rest
-        centred = d if place.cut else d - rest
+        # The map makes up for the rest, which saves a pass where each counts.
+        folded = place.cut or once
+        rest = 0.0 if folded else sample.rest
+        centred = d if folded else d - rest
         y = _stretch(build(sample, *operands), centred, sample.near, rest, once)
         y = y._replace(gaps=where is not None)
         return (y, *sample) if keep else (y,)
@@ -298,8 +302,11 @@ def normalize(
     return y, _finished(build(sample, *operands), sample.power)
 
 
-def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
-    """The map applied, block by block where that can be done."""
+@_blocks.quiet
+def transform(
+    map: AffineMap, x: Array, power: Array | None = None, *, out: Array | None = None
+) -> Array:
+    """The map applied to x, or to x · power, block by block where that can be done."""
     xp = array_api_compat.array_namespace(x)
     dtype = xp.result_type(x, map.center)
     once = dtype == xp.float64 and x.dtype != dtype
@@ -307,12 +314,12 @@ def transform(map: AffineMap, x: Array, *, out: Array | None = None) -> Array:
         y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
         return xp.astype(y, x.dtype, copy=False)
 
-    def kernel(x: Array, map: AffineMap, place: Place) -> Any:
-        return (apply(map, x, once),)
+    def kernel(x: Array, map: AffineMap, power: Array, place: Place) -> Any:
+        return (apply(map, x if power is None else x * power, once),)
 
     map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in map))
-    return _blocks.each(kernel, x, map, axis=shared, dtype=dtype, out=out, whole=False)[0]
+    return _blocks.each(kernel, x, map, power, axis=shared, dtype=dtype, out=out, whole=False)[0]
 
 
 def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options) -> AffineMap:
@@ -365,6 +372,7 @@ def rescaled(map: AffineMap, power: Array | None) -> AffineMap:
     return map._replace(center=center, center_residual=residual, factor=map.factor / power)
 
 
+@_blocks.quiet
 def compose(outer: AffineMap, inner: AffineMap) -> AffineMap:
     """The map that applies `inner`, then `outer`."""
     gap, residual = two_sum(inner.offset, -outer.center)

@@ -8,7 +8,7 @@ block size. Only eager arrays in the processor's memory are cut up; all others g
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -66,6 +66,19 @@ class Line(NamedTuple):
         if self.power is not None:
             y /= self.power
         return y
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with which NumPy says nothing of NaN, infinity and overflow in the data."""
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if not any(type(leaf) is np.ndarray for leaf in leaves(arguments)):
+            return function(*arguments, **keywords)
+        with np.errstate(all="ignore"):
+            return function(*arguments, **keywords)
+
+    return call
 
 
 def each(

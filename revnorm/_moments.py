@@ -43,6 +43,7 @@ class Moments(NamedTuple):
     count: Array
 
 
+@_blocks.quiet
 def moments(
     x: Array,
     /,
@@ -110,6 +111,7 @@ def moments(
     return plain(statistics(x, where, reduced, options))
 
 
+@_blocks.quiet
 def merge(first: Moments, second: Moments, /) -> Moments:
     """Moments of two disjoint samples taken together.
 
@@ -166,6 +168,7 @@ class Sample(NamedTuple):
     power: Array | None
 
 
+@_blocks.quiet
 def statistics(
     x: Array, where: Array | None, axis: tuple[int, ...], options: _checks.Options
 ) -> Sample:
