@@ -1,5 +1,6 @@
 """Gradients flow through the statistics, and are finite where the formula has a corner."""
 
+import array_api_compat
 import numpy as np
 import pytest
 
@@ -80,6 +81,24 @@ def test_constant_instance_with_eps_0_has_finite_gradients(backend, value, preci
         return rn.instance_norm(x, axis=(2, 3), eps=0.0, precision=precision)
 
     assert np.isfinite(gradient(backend, norm, np.full_like(X, value))).all()
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if "where" in f.operands], ids=repr)
+def test_gaps_reach_no_gradient(backend, function):
+    """NaN under False gives the others the gradients that any number there would give them."""
+    operands = backend.asarrays(function.operands, "float32")
+    where = operands["where"]
+    xp = array_api_compat.array_namespace(where)
+
+    def masked(x):
+        return xp.where(where, function.call(x, **operands), 0.0)
+
+    filled, gaps = np.where(WHERE, X, 1.0), np.where(WHERE, X, np.nan)
+    expected = gradient(backend, masked, filled.astype(X.dtype))
+    np.testing.assert_array_equal(
+        np.where(WHERE, gradient(backend, masked, gaps.astype(X.dtype)), 0.0), expected
+    )
 
 
 @pytest.mark.backends("torch", "jax")
