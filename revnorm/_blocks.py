@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, wraps
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -190,17 +191,17 @@ def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice,
 
 
 def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:
-    """Slices that cover a shape, each of at most `limit` elements, the last axes whole."""
-    if math.prod(shape) <= limit:
-        yield tuple(slice(None) for _ in shape)
+    """Slices of about even size that cover a shape, the last axes whole; near `limit` elements."""
+    whole = tuple(slice(None) for _ in shape)
+    if math.prod(shape) <= limit + limit // 2:
+        yield whole
         return
-    step = max(1, limit // math.prod(shape[1:]))
-    for start in range(0, shape[0], step):
-        if step > 1 or math.prod(shape[1:]) <= limit:
-            yield (slice(start, start + step), *(slice(None) for _ in shape[1:]))
-        else:
-            for inner in _rectangles(shape[1:], limit):
-                yield (slice(start, start + 1), *inner)
+    pieces = math.ceil(shape[0] / max(1, limit // math.prod(shape[1:])))
+    edges = [shape[0] * i // pieces for i in range(pieces + 1)]
+    for start, stop in pairwise(edges):
+        rest = [whole[1:]] if stop > start + 1 else _rectangles(shape[1:], limit)
+        for cut in rest:
+            yield (slice(start, stop), *cut)
 
 
 def _at(array: Array, cut: tuple[slice, ...]) -> Array:
