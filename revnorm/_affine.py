@@ -95,8 +95,8 @@ class AffineMap(NamedTuple):
         return self._times(variance, self.scale, self.scale)
 
     def _times(self, x: Any, *factors: Array) -> Array:
-        if not is_array(x):
-            x = _checks.number("x", x) + 0 * factors[0]
+        if type(x) in (int, float):
+            x = x + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.together("x", x, *factors)

@@ -5,6 +5,11 @@ from collections import Counter
 import pytest
 
 from backends import BACKENDS, DEVICES, LIBRARIES, REQUIRED, Backend, absence
+from seed import SEED
+
+
+def pytest_report_header():
+    return f"REVNORM_SEED={SEED}"
 
 
 def pytest_addoption(parser):

@@ -50,6 +50,8 @@ def test_spread_and_variance_go_through(backend):
     assert near(backend, map.spread(one), 2 * full)
     assert near(backend, map.variance(one), 2 * full**2)
     assert map.spread(one).dtype == one.dtype
+    unit, stretched = backend.to_numpy(map.spread(1.0)), backend.to_numpy(map.scale)
+    np.testing.assert_array_equal(unit, np.abs(stretched))
     back = map.inv.spread(map.spread(one))
     assert oracle.ulp_error(backend.to_numpy(back), oracle.exact(np.full(X.shape, 2.0)),
                             "float32") <= tolerances.SAME_ROUND_TRIP  # fmt: skip

@@ -591,7 +591,7 @@ class TestBlend:
 class TestMap:
     def test_not_an_array(self):
         for wrong in (MAP, MAP.spread, MAP.variance):
-            for value in (1.0, [1.0], None):
+            for value in ([1.0], None, "1"):
                 with fails(TypeError, f"`x` must be an array, got {type(value).__name__}"):
                     wrong(value)
 
@@ -628,8 +628,10 @@ class TestMap:
             MAP.take(indices)
 
     def test_take_indices(self):
-        with fails(TypeError, "`indices` must be an array, got list"):
-            MAP.take([0, 1], axis=1)
+        with fails(TypeError, "`indices` must be an array, got int"):
+            MAP.take(0, axis=1)
+        with fails(TypeError, "`indices` must be integers, got float64"):
+            MAP.take([0.0, 1.0], axis=1)
         for dtype in ("bool", "float64"):
             with fails(TypeError, f"`indices` must be integers, got {dtype}"):
                 MAP.take(np.ones(3, dtype), axis=1)

@@ -3,16 +3,13 @@
 `REVNORM_SEED=n pytest tests/test_random.py` draws the cases of an earlier run again.
 """
 
-import os
-
 import numpy as np
 import pytest
 
 import revnorm as rn
 import tolerances
 from revnorm.testing import ulp_error
-
-SEED = int(os.environ.get("REVNORM_SEED") or int.from_bytes(os.urandom(4), "little"))
+from seed import SEED
 
 # No two instances of a call have the same mean and spread. Each shape costs a slow one time.
 CALLS, CALLS_WHERE_SLOW = 50, 5
@@ -24,9 +21,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def seed(record_property):
-    """Seen with every failure, as a name that is printed."""
-    record_property("seed", SEED)
+def seed():
+    """Seen with every failure."""
     print(f"REVNORM_SEED={SEED}")
 
 
