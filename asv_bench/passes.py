@@ -37,7 +37,7 @@ def main() -> None:
     )
     print(page)
     if arguments.write:
-        path = report.destination(arguments.write, f"{report.today()}-passes")
+        path = report.destination(arguments.write, f"{report.today()}-passes.md")
         path.write_text(page, encoding="utf-8")
 
 
