@@ -404,10 +404,11 @@ def identity(shaped: Array) -> AffineMap:
 
 
 def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
-    """y = inner(x) · scale + bias, for a map whose offset has no residual."""
+    """The map that gives inner(x) · scale + bias."""
     if scale is not None:
         scale = as_dtype_of(scale, inner.divisor)
-        inner = inner._replace(factor=inner.factor * scale, offset=inner.offset * scale)
+        stretched = {n: getattr(inner, n) * scale for n in ("factor", "offset", "offset_residual")}
+        inner = inner._replace(**stretched)
     if bias is not None:
         inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.divisor))
     return inner
@@ -455,7 +456,7 @@ def _against_moments(
     moments: Moments, axis: Any, channel_axis: Any, **parameters: Any
 ) -> tuple[Any, ...]:
     """Parameters laid out with the axes of the data that the moments came from."""
-    given = {name: p for name, p in parameters.items() if hasattr(p, "dtype")}
+    given = {name: p for name, p in parameters.items() if is_array(p)}
     xp = _checks.namespace(x=moments.mean, **given)
     ndim = moments.mean.ndim
     reduced = () if axis is None else _checks.axes(axis, ndim)

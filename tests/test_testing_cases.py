@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
+from kernels import KERNELS
 from revnorm.testing import Case, cases, to_numpy
-
-KERNELS = (
-    "instance_norm",
-    "revin",
-    "adain",
-    "batch_instance_norm",
-    "conditional_instance_norm",
-    "spatially_adaptive_norm",
-)
 
 
 @pytest.mark.parametrize("name", KERNELS)

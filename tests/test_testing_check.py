@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 import revnorm as rn
+from kernels import KERNELS
 from revnorm.testing import Bounds, bounds, cases, check
-
-KERNELS = (
-    "instance_norm",
-    "revin",
-    "adain",
-    "batch_instance_norm",
-    "conditional_instance_norm",
-    "spatially_adaptive_norm",
-)
 
 QUICK = ("mean 0", "NHWC", "mask")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import revnorm as rn
+from kernels import KERNELS
 from revnorm.testing import check, reference, reference_gradients
 
 # A central difference with this step is off by about step² and 2⁻⁵³ / step.
@@ -116,16 +117,6 @@ def test_on_other_libraries(library):
 def test_unknown_name():
     with pytest.raises(ValueError, match=r"^`name` must be one of instance_norm, .*'norm'$"):
         reference_gradients("norm", np.ones(3), np.ones(3), axis=0)
-
-
-KERNELS = (
-    "instance_norm",
-    "revin",
-    "adain",
-    "batch_instance_norm",
-    "conditional_instance_norm",
-    "spatially_adaptive_norm",
-)
 
 
 @pytest.mark.parametrize("name", KERNELS)
