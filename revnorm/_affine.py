@@ -116,7 +116,7 @@ class AffineMap(NamedTuple):
         fields = []
         for field in self:
             at = _checks.one_axis("axis", axis, field.ndim)
-            fields.append(field if field.shape[at] == 1 else xp.take(field, indices, axis=at))
+            fields.append(field if field.shape[at] == 1 else pick(xp, field, indices, at))
         return AffineMap(*fields)
 
 
@@ -442,6 +442,14 @@ def _stretch(map: AffineMap, d: Array, near: Array, rest: Any, once: bool) -> Li
     slope = factor * power / divisor
     level = offset * power + (offset_residual * power + missed * slope)
     return Line(d, slope, level, power)
+
+
+def pick(xp: Any, array: Array, indices: Array, axis: int) -> Array:
+    """What `take` gives, of one index by way of two: https://github.com/dask/dask/issues/6709."""
+    if indices.shape[0] != 1:
+        return xp.take(array, indices, axis=axis)
+    twice = xp.take(array, xp.concat([indices, indices]), axis=axis)
+    return twice[(slice(None),) * axis + (slice(1), ...)]
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import array_api_compat
 
 from revnorm import _checks
+from revnorm._affine import pick
 from revnorm._checks import Array
 from revnorm._instance import instance_norm
 
@@ -89,7 +90,7 @@ def _rows(xp: Any, table: Array, labels: Array) -> Array:
     if labels.ndim == 1:
         info = xp.__array_namespace_info__()
         index = info.default_dtypes(device=array_api_compat.device(labels))["indexing"]
-        return xp.take(table, xp.astype(labels, index, copy=False), axis=0)
+        return pick(xp, table, xp.astype(labels, index, copy=False), 0)
     weights = xp.expand_dims(xp.astype(labels, table.dtype), axis=2)
     return xp.sum(weights * xp.expand_dims(table, axis=0), axis=1)
 

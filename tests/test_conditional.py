@@ -36,6 +36,15 @@ def test_labels_of_any_integers(backend, dtype):
     np.testing.assert_array_equal(norm(backend, X, LABELS.astype(dtype)), norm(backend, X, LABELS))
 
 
+@pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx")
+@pytest.mark.parametrize("label", [0, 4])
+def test_a_batch_of_one(backend, label):
+    alone = norm(backend, X[:1], np.asarray([label]))
+    scale, bias = (backend.asarray(table[label]) for table in (SCALES, BIASES))
+    expected = rn.instance_norm(backend.asarray(X[:1]), scale, bias, axis=(2, 3), channel_axis=1)
+    np.testing.assert_array_equal(alone, backend.to_numpy(expected))
+
+
 def test_mixed_rows(backend):
     weights = np.asarray([[0.1, 0.2, 0.3, 0.4, 0]] * 4, dtype=np.float32)
     expected = oracle.conditional_instance_norm(X, SCALES, BIASES, weights, **OPTIONS)

@@ -9,6 +9,7 @@ import pytest
 
 import revnorm as rn
 import revnorm.__main__ as command
+from revnorm.testing import cases
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
@@ -44,7 +45,7 @@ def test_table_fits_the_terminal(capsys, monkeypatch, columns):
     status, printed = run(capsys, "--library", "numpy")
     assert status == 0
     assert max(map(len, printed.splitlines())) <= columns
-    for word in ("numpy", "conditional_instance_norm", "A 0.51 / 1"):
+    for word in ("numpy", "conditional_instance_norm", "recipe A", "held to 0.51 / 1", "49/49"):
         assert word in printed
 
 
@@ -53,6 +54,28 @@ def test_several_libraries_and_numpy_first(capsys):
     _, printed = run(capsys, "--json", "--library", "array-api-strict", "--library", "numpy")
     libraries = [cell["library"] for cell in json.loads(printed)["results"]]
     assert libraries == ["numpy"] * 6 + ["array-api-strict"] * 6
+
+
+def test_every_case_is_run_where_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(command, "_SLOW", ("numpy",))
+    for arguments, every in (((), False), (("--every-case",), True)):
+        _, printed = run(capsys, "--json", "--library", "numpy", *arguments)
+        for cell in json.loads(printed)["results"]:
+            assert (cell["cases"] == len(cases(cell["kernel"]))) == every
+            assert cell["cases"] > 10
+
+
+def test_a_case_out_of_bounds_is_told_and_status_1(capsys, monkeypatch):
+    exact = rn.instance_norm
+
+    def poor_at_constants(x, *parameters, **options):
+        y = exact(x, *parameters, **options)
+        return y if np.any(x != x.flat[0]) else y + np.float32(1)
+
+    monkeypatch.setattr(rn, "instance_norm", poor_at_constants)
+    status, printed = run(capsys, "--library", "numpy")
+    assert status == 1
+    assert "numpy, instance_norm: constant: forward" in printed
 
 
 def test_a_library_that_is_missing_is_a_grey_row(capsys, monkeypatch):
@@ -119,5 +142,5 @@ def test_the_data_is_real():
     (prices,) = runs["revin"].arrays
     assert np.isnan(prices).any()
     assert np.isfinite(prices).any(axis=1).any()
-    assert runs["instance_norm"].arrays[0].shape[:2] == (1, 3)
+    assert runs["instance_norm"].arrays[0].shape[:2] == (2, 3)
     assert all(run.arrays[0].dtype == np.float32 for run in runs.values())

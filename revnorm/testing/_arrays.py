@@ -54,6 +54,11 @@ def smallest(dtype: str) -> float:
     return math.ldexp(1, 2 - exponent - bits)
 
 
+def is_subnormal(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Where numbers are below those that a type has with all of its bits."""
+    return (values != 0) & (np.abs(values) < math.ldexp(1, 1 - significand(dtype)[1]))
+
+
 def to_numpy(array: Any, /) -> np.ndarray:
     """The values of an array of any library; float32 where they are bfloat16."""
     if isinstance(array, np.ndarray):
@@ -108,6 +113,12 @@ def has_wider(library: str, dtype: str, device: Any = None) -> bool:
     info = array_api_compat.array_namespace(empty).__array_namespace_info__()
     known = info.dtypes(device=array_api_compat.device(empty), kind="real floating")
     return dtype != "float64" and "float64" in known
+
+
+def flushes(library: str, dtype: str, device: Any = None) -> bool:
+    """Whether a library's arithmetic takes the subnormal numbers of a type for 0."""
+    least = from_numpy(np.full(1, smallest(dtype)), library, dtype=dtype, device=device)
+    return not np.any(to_numpy(least + least))
 
 
 def rounded(values: Any, dtype: str) -> np.ndarray:

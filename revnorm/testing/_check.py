@@ -6,10 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from revnorm.testing._arrays import from_numpy, has_wider, largest, to_numpy
+from revnorm.testing._arrays import (
+    flushes,
+    from_numpy,
+    has_wider,
+    is_subnormal,
+    largest,
+    significand,
+    to_numpy,
+)
 from revnorm.testing._autograd import gradients_of
 from revnorm.testing._cases import Case, cases
-from revnorm.testing._gradients import reference_gradients
+from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._ulp import ulp_error, worst
 
 
@@ -328,7 +336,7 @@ def examine(
     """One case in one type."""
     if only is not None and not only(case):
         return Outcome(case, dtype, "not run", text="outside what is declared")
-    if unfit := case.unfit(dtype):
+    if unfit := case.unfit(dtype) or _flushed(case, dtype, library, device):
         return Outcome(case, dtype, "not run", text=unfit)
     limits = bounds(library, dtype, device) if demanded is None else demanded
     arrays, keywords = case.arguments(dtype, library, device)
@@ -344,7 +352,9 @@ def examine(
                 undone = to_numpy(inverse(y))
                 round_trip = _round_trip_error(case, undone, dtype)
             if gradients and _differentiable(case, dtype):
-                gradient = _gradient_error(function, case, arrays, keywords, dtype, library)
+                gradient = _gradient_error(
+                    function, case, arrays, keywords, dtype, library, device, limits
+                )
         broken = _broken(before, arrays[0], y)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
@@ -357,6 +367,14 @@ def examine(
     ]
     status = "failed" if broken else "passed"
     return Outcome(case, dtype, status, **errors, text="; ".join(broken))
+
+
+def _flushed(case: Case, dtype: str, library: str, device: Any) -> str:
+    """Why the library cannot hold the data of a case; empty where it can."""
+    subnormal = np.any(is_subnormal(case.arrays_in(dtype)[0], dtype))
+    if subnormal and flushes(library, dtype, device):
+        return f"{library} takes subnormal numbers for 0"
+    return ""
 
 
 def _broken(before: np.ndarray, x: Any, y: Any) -> list[str]:
@@ -398,19 +416,29 @@ def _gradient_error(
     keywords: dict[str, Any],
     dtype: str,
     library: str,
+    device: Any,
+    limits: Bounds,
 ) -> float | None:
-    """In ULP of the largest term; None where that is beyond the type."""
-    made = case.arrays_in(dtype)
+    """In ULP of what is added up; None where that is beyond the type, or no type is wider."""
+    made, exact_type = case.arrays_in(dtype), np.float64 if dtype != "float64" else np.longdouble
+    if np.finfo(exact_type).nmant <= significand(dtype)[0]:
+        return None
     cotangent = np.random.default_rng(0).standard_normal(case.expected(dtype).shape)
     cotangent = to_numpy(from_numpy(cotangent, library, dtype=dtype))
     found = gradients_of(function, library, cotangent, arrays, keywords)
-    exact, reach = reference_gradients(
-        case.kernel, cotangent, *made, **case.keywords, with_reach=True
-    )
-    held = [each for each in zip(found, exact, reach, strict=True) if each[2] is not None]
-    if any(np.max(most) > largest(dtype) for _, _, most in held):
+    wide = (a.astype(exact_type) if a.dtype.kind == "f" else a for a in (cotangent, *made))
+    exact = evaluate_gradients(case.kernel, *wide, **case.keywords)
+    held = [(to_numpy(one), true) for one, true in zip(found, exact, strict=True) if true]
+    reaches = [true.parts if limits.recipe == "A" else true.terms for _, true in held]
+    lost = any(np.any(is_subnormal(reach, dtype)) for reach in reaches)
+    if lost and flushes(library, dtype, device):
         return None
-    return max(worst(to_numpy(one), true, most, dtype) for one, true, most in held)
+    if any(np.max(reach) > largest(dtype) for reach in reaches):
+        return None
+    return max(
+        worst(one, true.value, reach, dtype)
+        for (one, true), reach in zip(held, reaches, strict=True)
+    )
 
 
 def snippet(function: Callable[..., Any], outcome: Outcome, library: str) -> str:

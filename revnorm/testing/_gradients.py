@@ -18,7 +18,7 @@ Array = Any
 
 
 def reference_gradients(
-    name: str, cotangent: Array, /, *arrays: Array, with_reach: bool = False, **keywords: Any
+    name: str, cotangent: Array, /, *arrays: Array, **keywords: Any
 ) -> tuple[Any, ...]:
     """The gradients of a kernel with respect to its arrays, computed in float64.
 
@@ -31,17 +31,14 @@ def reference_gradients(
     *arrays : array
         The positional arguments of the kernel, from one library that has float64. All finite,
         but for elements of the data that `where` leaves out.
-    with_reach : bool
-        Whether the magnitudes of what was added up are returned as well.
     **keywords
         The keywords of the kernel, as in `reference`; no moments.
 
     Returns
     -------
     tuple of array
-        One for each of `arrays`, in float64, of its shape; None for integer labels. With
-        `with_reach` two such tuples: the gradients, and the largest magnitude of their terms
-        within an instance, against which the rounding of a gradient is to be judged.
+        One for each of `arrays`, in float64 or what is wider, of its shape; None for integer
+        labels.
 
     Raises
     ------
@@ -51,8 +48,9 @@ def reference_gradients(
     Notes
     -----
     Data is taken relative to one of its elements first, so the error is a small multiple of
-    2⁻⁵³ of the gradient's terms for float32 data at any distance from zero. Where the variance
-    and eps are both 0, and where a clamp is active, the divisor does not depend on the data.
+    2⁻⁵³ of the gradient's terms for float32 data at any distance from zero; for float64 data give
+    NumPy's longdouble. Where the variance and eps are both 0, and where a clamp is active, the
+    divisor does not depend on the data.
 
     Examples
     --------
@@ -65,12 +63,35 @@ def reference_gradients(
     """
     if name not in _GRADIENTS:
         raise ValueError(f"`name` must be one of {', '.join(_GRADIENTS)}, got {name!r}")
+    found = evaluate_gradients(name, cotangent, *arrays, **keywords)
+    return tuple(None if one is None else one.value for one in found)
+
+
+class Gradient(NamedTuple):
+    """A gradient, and the magnitudes that its rounding is to be judged by.
+
+    `parts` is the largest of the gradient and of what is added up to it, `terms` the sum of the
+    magnitudes of all terms, those of the inner sums too; for data the largest of an instance.
+    """
+
+    value: Array
+    parts: Array
+    terms: Array
+
+
+def evaluate_gradients(
+    name: str, cotangent: Array, *arrays: Array, **keywords: Any
+) -> list[Gradient | None]:
+    """What `reference_gradients` gives, with magnitudes."""
     xp = array_api_compat.array_namespace(cotangent)
     keywords.pop("out", None), keywords.pop("precision", None)
-    wide = [xp.astype(a, xp.float64) if xp.isdtype(a.dtype, "real floating") else a for a in arrays]
-    pairs = _GRADIENTS[name](xp, xp.astype(cotangent, xp.float64), *wide, **keywords)
-    gradients = tuple(None if pair is None else pair[0] for pair in pairs)
-    return (gradients, tuple(p and p[1] for p in pairs)) if with_reach else gradients
+    return _GRADIENTS[name](xp, *(_wide(xp, a) for a in (cotangent, *arrays)), **keywords)
+
+
+def _wide(xp: Any, a: Array) -> Array:
+    """In float64, or what is wider; integers as they are."""
+    real = xp.isdtype(a.dtype, "real floating")
+    return xp.astype(a, xp.result_type(a.dtype, xp.float64)) if real else a
 
 
 class _Frame(NamedTuple):
@@ -118,34 +139,43 @@ def _frame(
 
 
 def _pull(
-    xp: Any, frame: _Frame, axis: Any, direct: Array, mean: Array, divisor: Array
-) -> tuple[Array, Array]:
+    xp: Any, frame: _Frame, axis: Any, direct: Array, mean: Gradient, divisor: Gradient
+) -> Gradient:
     """The gradient of the data, from its own part and those of its mean and divisor."""
-    by_mean = frame.observed * xp.where(frame.seen, mean, xp.zeros_like(mean)) / frame.count
-    by_variance = 2 * divisor * frame.slope * frame.observed * frame.d / frame.left
-    total = direct + by_mean + by_variance
-    reach = abs(total)
-    for term in (direct, by_mean, by_variance):
-        reach = xp.maximum(reach, abs(term))
-    return total, xp.max(reach, axis=axis, keepdims=True) + xp.zeros_like(reach)
+    of_mean = frame.observed * xp.where(frame.seen, 1 / frame.count, xp.zeros_like(frame.count))
+    of_divisor = 2 * frame.slope * frame.observed * frame.d / frame.left
+    by_mean, by_divisor = mean.value * of_mean, divisor.value * of_divisor
+    total = direct + by_mean + by_divisor
+    parts = abs(total)
+    for part in (direct, by_mean, by_divisor):
+        parts = xp.maximum(parts, abs(part))
+    terms = abs(direct) + mean.terms * of_mean + divisor.terms * abs(of_divisor)
+    parts, terms = (
+        xp.max(each, axis=axis, keepdims=True) + xp.zeros_like(each) for each in (parts, terms)
+    )
+    return Gradient(total, parts, terms)
 
 
-def _through(xp: Any, frame: _Frame, axis: Any, g: Array, z: Array) -> tuple[Array, Array, Array]:
+def _through(xp: Any, frame: _Frame, g: Array, z: Array) -> tuple[Array, Gradient, Gradient]:
     """What a cotangent of z is for the data itself, its center and its divisor."""
-    direct = g / frame.divisor
-    options = {"axis": axis, "keepdims": True}
-    return direct, -xp.sum(direct, **options), -xp.sum(direct * z, **options)
+    direct, shape = g / frame.divisor, tuple(frame.divisor.shape)
+    return direct, _summed(xp, -direct, shape), _summed(xp, -direct * z, shape)
 
 
-def _summed(xp: Any, terms: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Terms added up to what was broadcast from `shape`, and the largest magnitude there."""
+def _summed(
+    xp: Any, terms: Array, shape: tuple[int, ...], magnitudes: Array | None = None
+) -> Gradient:
+    """Terms added up to what was broadcast from `shape`."""
     extra = tuple(range(terms.ndim - len(shape)))
     over = extra + tuple(
         i + len(extra) for i, size in enumerate(shape) if size == 1 != terms.shape[i + len(extra)]
     )
-    total = xp.reshape(xp.sum(terms, axis=over, keepdims=True), shape)
-    largest = xp.reshape(xp.max(abs(terms), axis=over, keepdims=True), shape)
-    return total, xp.maximum(abs(total), largest)
+    magnitudes = abs(terms) if magnitudes is None else magnitudes
+    total, largest, all_terms = (
+        xp.reshape(reduce(each, axis=over, keepdims=True), shape)
+        for reduce, each in ((xp.sum, terms), (xp.max, magnitudes), (xp.sum, magnitudes))
+    )
+    return Gradient(total, xp.maximum(abs(total), largest), all_terms)
 
 
 def _laid(xp: Any, parameter: Any, ndim: int, channel_axis: int | None) -> Any:
@@ -161,14 +191,17 @@ def _along(parameter: Any, ndim: int, channel_axis: int) -> tuple[int, ...]:
 
 
 def _of_parameter(
-    xp: Any, terms: Array, parameter: Any, channel_axis: int | None
-) -> tuple[Array, Array] | None:
+    xp: Any,
+    terms: Array,
+    parameter: Any,
+    channel_axis: int | None,
+    magnitudes: Array | None = None,
+) -> Gradient | None:
     if not hasattr(parameter, "dtype"):
         return None
     laid = _laid(xp, parameter, terms.ndim, channel_axis)
-    gradient, reach = _summed(xp, terms, tuple(laid.shape))
-    shape = tuple(parameter.shape)
-    return xp.reshape(gradient, shape), xp.reshape(reach, shape)
+    found = _summed(xp, terms, tuple(laid.shape), magnitudes)
+    return Gradient(*(xp.reshape(each, tuple(parameter.shape)) for each in found))
 
 
 def _instance_norm(
@@ -183,10 +216,11 @@ def _instance_norm(
     z = d / frame.divisor
     factor = 1.0 if scale is None else _laid(xp, scale, x.ndim, channel_axis)
     gz = xp.where(frame.seen, g * factor, g)
-    direct, to_center, to_divisor = _through(xp, frame, axis, gz, z)
+    direct, to_center, to_divisor = _through(xp, frame, gz, z)
     if last is not None:
-        direct = direct + last * xp.where(frame.seen, to_center, xp.zeros_like(to_center))
-        to_center = xp.zeros_like(to_center)
+        through = to_center.value
+        direct = direct + last * xp.where(frame.seen, through, xp.zeros_like(through))
+        to_center = Gradient(*(xp.zeros_like(each) for each in to_center))
     seen = xp.astype(frame.seen, g.dtype)
     given = [
         _of_parameter(xp, terms * seen, parameter, channel_axis)
@@ -230,10 +264,10 @@ def _adain(
     target = _frame(xp, style, axis, style_where, **options)
     z = frame.d / frame.divisor
     styled = g * strength
-    direct, to_mean, to_divisor = _through(xp, frame, axis, styled * target.divisor, z)
+    direct, to_mean, to_divisor = _through(xp, frame, styled * target.divisor, z)
     own = _pull(xp, frame, axis, direct + g * (1 - strength), to_mean, to_divisor)
     shape = tuple(target.divisor.shape)
-    to_style = [_summed(xp, terms, shape)[0] for terms in (styled, styled * z)]
+    to_style = [_summed(xp, terms, shape) for terms in (styled, styled * z)]
     return [own, _pull(xp, target, axis, xp.zeros_like(style), *to_style)]
 
 
@@ -259,13 +293,18 @@ def _batch_instance_norm(
     for axes, share in ((pooled, weight), (named, 1 - weight)):
         frame = _frame(xp, x, axes, where, eps=eps)
         z = frame.d / frame.divisor
-        parts.append(_pull(xp, frame, axes, *_through(xp, frame, axes, gy * share, z)))
+        parts.append(_pull(xp, frame, axes, *_through(xp, frame, gy * share, z)))
         normal.append(z)
     mixed = weight * normal[0] + (1 - weight) * normal[1]
-    gradients = [(parts[0][0] + parts[1][0], xp.maximum(parts[0][1], parts[1][1]))]
-    both = _of_parameter(xp, gy * (abs(normal[0]) + abs(normal[1])), gate, channel_axis)[1]
-    by_gate = _of_parameter(xp, gy * (normal[0] - normal[1]), gate, channel_axis)[0]
-    gradients.append((by_gate, both))
+    pooled_part, own = parts
+    data = Gradient(
+        pooled_part.value + own.value,
+        xp.maximum(pooled_part.parts, own.parts),
+        pooled_part.terms + own.terms,
+    )
+    both = abs(gy) * (abs(normal[0]) + abs(normal[1]))
+    by_gate = _of_parameter(xp, gy * (normal[0] - normal[1]), gate, channel_axis, both)
+    gradients = [data, by_gate]
     for terms, parameter in ((g * mixed, scale), (g, bias)):
         if parameter is not None:
             gradients.append(_of_parameter(xp, terms, parameter, channel_axis))
@@ -288,27 +327,33 @@ def _conditional_instance_norm(
     factor = xp.reshape(rows.T if turned else rows, tuple(shape))
     frame = _frame(xp, x, axis, eps=eps)
     z = frame.d / frame.divisor
-    found = [_pull(xp, frame, axis, *_through(xp, frame, axis, g * factor, z))]
+    found = [_pull(xp, frame, axis, *_through(xp, frame, g * factor, z))]
     by_row = []
     for terms in (g * z, g):
-        total, reach = (
-            xp.reshape(part, (shape[channel_axis], -1)).T
-            if turned
-            else xp.reshape(part, (shape[batch_axis], -1))
-            for part in _summed(xp, terms, tuple(shape))
+        row = Gradient(
+            *(
+                xp.reshape(each, (shape[channel_axis], -1)).T
+                if turned
+                else xp.reshape(each, (shape[batch_axis], -1))
+                for each in _summed(xp, terms, tuple(shape))
+            )
         )
-        by_row.append(total)
-        found.append((weights.T @ total, abs(weights).T @ reach))
+        by_row.append(row)
+        across = abs(weights).T
+        found.append(Gradient(weights.T @ row.value, across @ row.parts, across @ row.terms))
     if not weighted:
         return [*found, None]
-    gradient = by_row[0] @ scales.T + by_row[1] @ biases.T
-    return [*found, (gradient, abs(by_row[0]) @ abs(scales).T + abs(by_row[1]) @ abs(biases).T)]
+    tables = (scales.T, biases.T)
+    exact = [row.value @ table for row, table in zip(by_row, tables, strict=True)]
+    parts = [abs(row.value) @ abs(table) for row, table in zip(by_row, tables, strict=True)]
+    terms = [row.terms @ abs(table) for row, table in zip(by_row, tables, strict=True)]
+    return [*found, Gradient(sum(exact), sum(parts), sum(terms))]
 
 
 def _spatially_adaptive_norm(xp, g, x, scale_map, bias_map, *, axis, eps=1e-5):
     frame = _frame(xp, x, axis, eps=eps)
     z = frame.d / frame.divisor
-    own = _pull(xp, frame, axis, *_through(xp, frame, axis, g * (1 + scale_map), z))
+    own = _pull(xp, frame, axis, *_through(xp, frame, g * (1 + scale_map), z))
     maps = ((g * z, scale_map), (g, bias_map))
     return [own, *(_of_parameter(xp, terms, one, None) for terms, one in maps)]
 
