@@ -9,7 +9,7 @@ import pytest
 
 import revnorm as rn
 from kernels import KERNELS
-from revnorm.testing import Bounds, bounds, cases, check
+from revnorm.testing import Bounds, bounds, cases, check, conformance
 
 QUICK = ("mean 0", "NHWC", "mask")
 
@@ -123,11 +123,6 @@ def test_html_is_escaped():
     assert page.count("<tr") == 1 + len(cases("instance_norm"))
 
 
-def test_gradients_need_a_library_that_has_them():
-    with pytest.raises(ValueError, match=r"^`gradients` are those of torch or jax, got .*'numpy'$"):
-        check(rn.instance_norm, "instance_norm", gradients=True)
-
-
 def test_conformance_in_another_project(tmp_path):
     (tmp_path / "test_theirs.py").write_text(
         textwrap.dedent(
@@ -158,3 +153,31 @@ def test_conformance_in_another_project(tmp_path):
     assert "outside what is declared" in run.stdout
     assert 'case = battery["NHWC"]' in run.stdout
     assert "test_wrong[NHWC-float32]" in run.stdout
+
+
+def test_a_library_without_subnormal_numbers_is_not_asked_for_them():
+    pytest.importorskip("jax")
+
+    def tiny(case):
+        return case.name == "subnormal, eps 0"
+
+    for library, status in (("numpy", "passed"), ("jax", "not run")):
+        report = check(rn.instance_norm, "instance_norm", library=library, only=tiny)
+        ((found, text),) = ((o.status, o.text) for o in report.outcomes if tiny(o.case))
+        assert found == status
+    assert text == "jax takes subnormal numbers for 0"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "text"),
+    [
+        ({"dtypes": "float32"}, TypeError, "`dtypes` must be a sequence of names, got 'float32'"),
+        ({"dtypes": ["int8"]}, ValueError, "`dtype` must be one of float16, .*, got 'int8'"),
+        ({"library": "theano"}, ValueError, "`library` must be one of numpy, .*, got 'theano'"),
+        ({"gradients": True}, ValueError, "`gradients` are those of torch or jax, got library"),
+    ],
+)
+@pytest.mark.parametrize("way", [check, conformance])
+def test_what_cannot_be_asked_for(way, keywords, error, text):
+    with pytest.raises(error, match=f"^{text}"):
+        way(rn.instance_norm, "instance_norm", **keywords)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from revnorm.testing import _reference, reference
+from revnorm.testing import _reference, from_numpy, reference
 from revnorm.testing._reference import _forward, _frame, _Pair, _Rational
 
 # What the docstring of `reference` promises of numbers that are pairs.
@@ -166,19 +166,36 @@ def test_float64_data_gives_more_than_float64():
         assert y[2] != np.float64(y[2])
 
 
+@pytest.mark.parametrize("library", ["torch", "jax", "dask", "array-api-strict", "ndonnx"])
+def test_takes_arrays_of_any_library(library):
+    pytest.importorskip(library.replace("-", "_"))
+    x = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
+    scale, where = np.float32([2, 3]), x > -1
+    options = {"axis": 1, "channel_axis": 0}
+    expected = reference("instance_norm", x, scale, where=where, **options)
+    given = [from_numpy(array, library) for array in (x, scale)]
+    found = reference("instance_norm", *given, where=from_numpy(where, library), **options)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_takes_lists():
+    np.testing.assert_allclose(reference("instance_norm", [1, 3], [2.0], axis=0, eps=0), [-2, 2])
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match=r"^`name` must be one of instance_norm, .*'layer_norm'$"):
         reference("layer_norm", np.zeros(3), axis=0)
 
 
-def test_shares_nothing_with_the_package():
-    tree = ast.parse(inspect.getsource(_reference))
+def test_shares_no_arithmetic_with_the_package():
     imported = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
+        name
+        for node in ast.walk(ast.parse(inspect.getsource(_reference)))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in (
             [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
         )
     }
-    assert imported == {"collections", "fractions", "math", "numpy", "operator", "typing"}
+    conversion = "revnorm.testing._arrays"
+    plain = {"collections.abc", "fractions", "math", "numpy", "operator", "typing"}
+    assert imported == {conversion, *plain}

@@ -37,6 +37,7 @@ def module(library: str) -> Any:
 
 def significand(dtype: str) -> tuple[int, int]:
     """Bits of the significand and the largest exponent of a type."""
+    dtype = getattr(dtype, "__name__", str(dtype).rpartition(".")[2])
     if dtype not in _FORMATS:
         raise ValueError(f"`dtype` must be one of {', '.join(_FORMATS)}, got {dtype!r}")
     return _FORMATS[dtype]

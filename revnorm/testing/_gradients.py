@@ -71,7 +71,8 @@ class Gradient(NamedTuple):
     """A gradient, and the magnitudes that its rounding is to be judged by.
 
     `parts` is the largest of the gradient and of what is added up to it, `terms` the sum of the
-    magnitudes of all terms, those of the inner sums too; for data the largest of an instance.
+    magnitudes of all terms, those of the inner sums too; for data the largest of an instance. A
+    normalized element counts as at least 1 there, as it does in the error of a result.
     """
 
     value: Array
@@ -159,18 +160,21 @@ def _pull(
 def _through(xp: Any, frame: _Frame, g: Array, z: Array) -> tuple[Array, Gradient, Gradient]:
     """What a cotangent of z is for the data itself, its center and its divisor."""
     direct, shape = g / frame.divisor, tuple(frame.divisor.shape)
-    return direct, _summed(xp, -direct, shape), _summed(xp, -direct * z, shape)
+    return direct, _summed(xp, -direct, xp.ones_like(g), shape), _summed(xp, -direct, z, shape)
 
 
 def _summed(
-    xp: Any, terms: Array, shape: tuple[int, ...], magnitudes: Array | None = None
+    xp: Any, g: Array, z: Array, shape: tuple[int, ...], size: Array | None = None
 ) -> Gradient:
-    """Terms added up to what was broadcast from `shape`."""
+    """Terms g · z, z of about `size`, added up to what was broadcast from `shape`."""
+    terms, magnitudes = (
+        g * z,
+        abs(g) * xp.maximum(xp.ones_like(z), abs(z) if size is None else size),
+    )
     extra = tuple(range(terms.ndim - len(shape)))
     over = extra + tuple(
-        i + len(extra) for i, size in enumerate(shape) if size == 1 != terms.shape[i + len(extra)]
+        i + len(extra) for i, one in enumerate(shape) if one == 1 != terms.shape[i + len(extra)]
     )
-    magnitudes = abs(terms) if magnitudes is None else magnitudes
     total, largest, all_terms = (
         xp.reshape(reduce(each, axis=over, keepdims=True), shape)
         for reduce, each in ((xp.sum, terms), (xp.max, magnitudes), (xp.sum, magnitudes))
@@ -192,15 +196,16 @@ def _along(parameter: Any, ndim: int, channel_axis: int) -> tuple[int, ...]:
 
 def _of_parameter(
     xp: Any,
-    terms: Array,
+    g: Array,
+    z: Array,
     parameter: Any,
     channel_axis: int | None,
-    magnitudes: Array | None = None,
+    size: Array | None = None,
 ) -> Gradient | None:
     if not hasattr(parameter, "dtype"):
         return None
-    laid = _laid(xp, parameter, terms.ndim, channel_axis)
-    found = _summed(xp, terms, tuple(laid.shape), magnitudes)
+    laid = _laid(xp, parameter, g.ndim, channel_axis)
+    found = _summed(xp, g, z, tuple(laid.shape), size)
     return Gradient(*(xp.reshape(each, tuple(parameter.shape)) for each in found))
 
 
@@ -223,8 +228,8 @@ def _instance_norm(
         to_center = Gradient(*(xp.zeros_like(each) for each in to_center))
     seen = xp.astype(frame.seen, g.dtype)
     given = [
-        _of_parameter(xp, terms * seen, parameter, channel_axis)
-        for terms, parameter in ((g * z, scale), (g, bias))
+        _of_parameter(xp, g * seen, one, parameter, channel_axis)
+        for one, parameter in ((z, scale), (xp.ones_like(z), bias))
     ]
     gradients = [_pull(xp, frame, axis, direct, to_center, to_divisor), *given]
     return gradients[: 1 + (scale is not None or bias is not None) + (bias is not None)]
@@ -267,7 +272,7 @@ def _adain(
     direct, to_mean, to_divisor = _through(xp, frame, styled * target.divisor, z)
     own = _pull(xp, frame, axis, direct + g * (1 - strength), to_mean, to_divisor)
     shape = tuple(target.divisor.shape)
-    to_style = [_summed(xp, terms, shape) for terms in (styled, styled * z)]
+    to_style = [_summed(xp, styled, one, shape) for one in (xp.ones_like(z), z)]
     return [own, _pull(xp, target, axis, xp.zeros_like(style), *to_style)]
 
 
@@ -289,11 +294,12 @@ def _batch_instance_norm(
     pooled = (*named, batch_axis)
     weight, factor, _ = (_laid(xp, p, x.ndim, channel_axis) for p in (gate, scale, bias))
     gy = g if scale is None else g * factor
-    parts, normal = [], []
+    parts, frames, normal = [], [], []
     for axes, share in ((pooled, weight), (named, 1 - weight)):
         frame = _frame(xp, x, axes, where, eps=eps)
         z = frame.d / frame.divisor
         parts.append(_pull(xp, frame, axes, *_through(xp, frame, gy * share, z)))
+        frames.append(frame)
         normal.append(z)
     mixed = weight * normal[0] + (1 - weight) * normal[1]
     pooled_part, own = parts
@@ -302,12 +308,14 @@ def _batch_instance_norm(
         xp.maximum(pooled_part.parts, own.parts),
         pooled_part.terms + own.terms,
     )
-    both = abs(gy) * (abs(normal[0]) + abs(normal[1]))
-    by_gate = _of_parameter(xp, gy * (normal[0] - normal[1]), gate, channel_axis, both)
+    # What a blend around either center adds up.
+    apart = abs(frames[0].d - frames[1].d) / xp.minimum(frames[0].divisor, frames[1].divisor)
+    size = abs(normal[0]) + abs(normal[1]) + apart
+    by_gate = _of_parameter(xp, gy, normal[0] - normal[1], gate, channel_axis, size)
     gradients = [data, by_gate]
-    for terms, parameter in ((g * mixed, scale), (g, bias)):
+    for one, parameter in ((mixed, scale), (xp.ones_like(mixed), bias)):
         if parameter is not None:
-            gradients.append(_of_parameter(xp, terms, parameter, channel_axis))
+            gradients.append(_of_parameter(xp, g, one, parameter, channel_axis))
     return gradients
 
 
@@ -329,13 +337,13 @@ def _conditional_instance_norm(
     z = frame.d / frame.divisor
     found = [_pull(xp, frame, axis, *_through(xp, frame, g * factor, z))]
     by_row = []
-    for terms in (g * z, g):
+    for one in (z, xp.ones_like(z)):
         row = Gradient(
             *(
                 xp.reshape(each, (shape[channel_axis], -1)).T
                 if turned
                 else xp.reshape(each, (shape[batch_axis], -1))
-                for each in _summed(xp, terms, tuple(shape))
+                for each in _summed(xp, g, one, tuple(shape))
             )
         )
         by_row.append(row)
@@ -354,8 +362,8 @@ def _spatially_adaptive_norm(xp, g, x, scale_map, bias_map, *, axis, eps=1e-5):
     frame = _frame(xp, x, axis, eps=eps)
     z = frame.d / frame.divisor
     own = _pull(xp, frame, axis, *_through(xp, frame, g * (1 + scale_map), z))
-    maps = ((g * z, scale_map), (g, bias_map))
-    return [own, *(_of_parameter(xp, terms, one, None) for terms, one in maps)]
+    maps = ((z, scale_map), (xp.ones_like(z), bias_map))
+    return [own, *(_of_parameter(xp, g, one, parameter, None) for one, parameter in maps)]
 
 
 _GRADIENTS: dict[str, Callable[..., Any]] = {

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from revnorm.testing._arrays import to_numpy
+
 # Up to this many elements every number is a rational.
 RATIONAL = 1024
 
@@ -28,8 +30,8 @@ def reference(name: str, /, *arrays: Any, **keywords: Any) -> Any:
         "instance_norm", "revin", "adain", "batch_instance_norm", "conditional_instance_norm",
         "spatially_adaptive_norm" or "moments".
     *arrays : array_like
-        The positional arguments of that kernel, of finite parameters. NaN and infinity may be in
-        the data.
+        The positional arguments of that kernel, of any library, of finite parameters. NaN and
+        infinity may be in the data.
     **keywords
         Its keywords, with the meanings and defaults that the kernel gives them; `out` and
         `precision` have none here.
@@ -78,16 +80,29 @@ def evaluate(name: str, /, *arrays: Any, **keywords: Any) -> tuple[Any, Any]:
     """The reference, and the magnitude of the largest term that each of its elements sums."""
     if name not in _KERNELS:
         raise ValueError(f"`name` must be one of {', '.join(_KERNELS)}, got {name!r}")
-    size = max(np.size(array) for array in arrays if not hasattr(array, "count"))
+    x, *others = map(_in_numpy, arrays)
+    keywords = {key: _in_numpy(v) if _is_data(v) else v for key, v in keywords.items()}
+    size = max(np.size(array) for array in (x, *others) if not hasattr(array, "residual"))
     kind = _Rational if size <= RATIONAL else _Pair
-    wide = np.asarray(arrays[0]).dtype == np.float64
+    wide = x.dtype == np.float64
     keywords.pop("out", None), keywords.pop("precision", None)
-    data = (np.asarray(arrays[0], dtype=np.float64), *arrays[1:])
+    data = (x.astype(np.float64), *others)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         value, reach = _KERNELS[name](kind, *data, **keywords)
     if isinstance(value, tuple):
         return tuple(_as_result(one, wide) for one in value), reach
     return _as_result(value, wide), reach
+
+
+def _is_data(value: Any) -> bool:
+    return hasattr(value, "ndim") or hasattr(value, "residual")
+
+
+def _in_numpy(value: Any) -> Any:
+    """Arrays, lists, numbers and moments as NumPy has them."""
+    if value is None:
+        return None
+    return type(value)(*map(to_numpy, value)) if hasattr(value, "residual") else to_numpy(value)
 
 
 def _as_result(value: np.ndarray, wide: bool) -> np.ndarray:
@@ -284,7 +299,7 @@ def _frame(
     eps: float = 1e-5,
     eps_mode: str = "add",
 ) -> _Frame:
-    if hasattr(x, "count"):
+    if hasattr(x, "residual"):
         mean, residual, variance, count = (np.asarray(f, dtype=np.float64) for f in x)
         unit = np.zeros(mean.shape, dtype=np.int64)
         seen, finite = count > 0, np.isfinite(mean) & np.isfinite(variance)
@@ -424,7 +439,7 @@ def _adain(
     where=None,
     style_where=None,
 ):
-    if not hasattr(style, "count"):
+    if not hasattr(style, "residual"):
         style = np.asarray(style, dtype=np.float64)
     options = {"eps": eps, "correction": correction}
     frame = _frame(kind, content, axis, where, **options)
