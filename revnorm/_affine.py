@@ -58,12 +58,19 @@ class AffineMap(NamedTuple):
     offset: Array
     offset_residual: Array
 
-    def __call__(self, x: Array, /) -> Array:
-        """The map applied to an array that broadcasts against it; dtype as `x`."""
+    def __call__(self, x: Array, /, *, out: Array | None = None) -> Array:
+        """The map applied to an array that broadcasts against it; dtype as `x`.
+
+        With `out` the result is written there; it is as `x`, which the map may not enlarge.
+        """
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.together("x", x, *self)
-        return transform(self, x)
+        if out is not None:
+            _checks.writable(out, x)
+            for field in self:
+                _checks.broadcasts("map", field, _checks.shape(x))
+        return transform(self, x, out=out)
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
         """The map that applies `inner`, then this one."""

@@ -24,6 +24,10 @@ LONG = 1 << 17
 PART = 1 << 15
 _BUFFER = 256
 
+# Where a compiler runs a function: what it had better compute once an instance than at every
+# element. It does so for what it gives back.
+per_instance: list[Array] | None = None
+
 
 class Place(NamedTuple):
     """Where a function is evaluated: the reduced axes, and whether on a block.
@@ -47,6 +51,11 @@ class Line(NamedTuple):
     level: Array
     power: Array | None
     gaps: bool = False
+
+    def of_instances(self, axis: tuple[int, ...]) -> list[Array]:
+        """What is the same for all elements along `axis`."""
+        fields = leaves((self.slope, self.level, self.power))
+        return [a for a in fields if all(a.shape[one] == 1 for one in axis)]
 
     def drawn(self) -> Array:
         """The values, in a new array."""
@@ -111,6 +120,8 @@ def each(
     xp = array_api_compat.array_namespace(x)
     first, *others = function(xp.astype(x, dtype, copy=False), *operands, Place(axis))
     if first is not None:
+        if per_instance is not None:
+            per_instance.extend(first.of_instances(axis))
         first = xp.astype(first.drawn(), x.dtype, copy=False)
     if out is None or first is None:
         return first, *others

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -14,11 +15,14 @@ from typing import Any
 
 import array_api_compat
 
-from revnorm import _checks
+from revnorm import _blocks, _checks
 from revnorm._checks import Array
 from revnorm._trees import filled, leaves, mapped
 
 _ENGINES = ("torch", "jax")
+
+# Up to this length PyTorch's sums in registers of 512 bits take longer than in those of 256.
+_SHORT = 256
 
 
 def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Callable[..., Any]:
@@ -79,13 +83,14 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         if chosen == "jax":
             tree = (arguments, {**keywords, "out": None} if "out" in keywords else keywords)
         frame = mapped(lambda _: _HOLE, tree)
-        key = (chosen, repr(frame), _lengths(first, keywords))
+        lengths = _lengths(first, keywords)
+        key = (chosen, repr(frame), lengths)
         new = key not in compiled
         if new:
-            compiled[key] = _build(function, frame, chosen)
+            compiled[key] = _build(function, frame, chosen, lengths)
         with _quiet(new), _doubles(chosen, own):
             shared = [leaf if own else _shared(leaf, chosen) for leaf in leaves(tree)]
-            result = compiled[key](*shared)
+            result, _ = compiled[key](*shared)
         if not own:
             result = mapped(array_api_compat.array_namespace(first).from_dlpack, result)
         if out is None:
@@ -110,19 +115,39 @@ class _Hole:
 _HOLE = _Hole()
 
 
-def _build(function: Callable[..., Any], frame: Any, engine: str) -> Callable[..., Any]:
-    """A compiled function of the arrays alone, in the order of the frame."""
+def _build(
+    function: Callable[..., Any], frame: Any, engine: str, lengths: tuple[Any, ...]
+) -> Callable[..., Any]:
+    """A compiled function of the arrays alone, in the order of the frame.
 
-    def of_arrays(*arrays: Array) -> Any:
+    With the result it gives what is computed once an instance, which nobody needs.
+    """
+
+    def of_arrays(*arrays: Array) -> tuple[Any, list[Array]]:
         arguments, keywords = filled(frame, iter(arrays))
-        return function(*arguments, **keywords)
+        out = keywords.pop("out", None)
+        per_instance: list[Array] = []
+        _blocks.per_instance = None if any(map(_is_recorded, arrays)) else per_instance
+        result = function(*arguments, **keywords)
+        _blocks.per_instance = None
+        if out is not None:
+            y, *others = result if isinstance(result, tuple) else (result,)
+            out[...] = y
+            result = (None, *others)
+        return result, per_instance
 
     if engine == "jax":
         return importlib.import_module("jax").jit(of_arrays)
     torch = importlib.import_module("torch")
     known = inspect.signature(torch.compile).parameters
-    apart = {name: True for name in ("isolate_recompiles",) if name in known}
+    apart: dict[str, Any] = {name: True for name in ("isolate_recompiles",) if name in known}
+    if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        apart["options"] = {"cpp.simdlen": 256}
     return torch.compile(of_arrays, fullgraph=True, **apart)
+
+
+def _is_recorded(array: Array) -> bool:
+    return array_api_compat.is_torch_array(array) and array.requires_grad
 
 
 def _engine(array: Array, engine: str | None) -> str:

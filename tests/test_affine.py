@@ -38,6 +38,27 @@ def test_applies_to_any_array_that_broadcasts(backend):
         assert near(backend, y, expected)
 
 
+@pytest.mark.backends("numpy", "torch", "cupy")
+def test_out(backend):
+    map = our_map(backend).inv
+    y = backend.asarray(X)
+    expected = backend.to_numpy(map(y))
+    out = backend.asarray(np.zeros_like(X))
+    assert map(y, out=out) is out
+    assert map(y, out=y) is y
+    for written in (out, y):
+        np.testing.assert_array_equal(backend.to_numpy(written), expected)
+
+
+def test_out_that_does_not_fit(backend):
+    map = our_map(backend)
+    one = backend.asarray(X[:1])
+    with pytest.raises(ValueError, match=r"^`map` must broadcast against shape \(1, 3, 6, 5\)"):
+        map(one, out=one)
+    with pytest.raises(ValueError, match=r"^`out` must be of shape"):
+        map(backend.asarray(X), out=one)
+
+
 def test_scale_is_the_slope(backend):
     scale = backend.to_numpy(our_map(backend).scale).astype(np.float32)
     assert oracle.ulp_error(scale, exact_map().scale, "float32") <= tolerances.SAME_FORWARD

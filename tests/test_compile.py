@@ -1,6 +1,5 @@
 """Functions run by PyTorch's and JAX's compilers, on arrays of any library."""
 
-import functools
 import importlib.util
 import tracemalloc
 
@@ -31,7 +30,11 @@ def graphs(request, monkeypatch):
 
     torch._dynamo.reset()
     if request.function is not test_compiled_code_is_as_accurate:
-        patched = functools.partial(torch.compile, backend=backend)
+        original = torch.compile
+
+        def patched(function, options=None, **keywords):
+            return original(function, backend=backend, **keywords)
+
         monkeypatch.setattr(torch, "compile", patched)
     yield made
     torch._dynamo.reset()
@@ -68,6 +71,25 @@ def test_out_with_a_map(engine):
     assert y is out
     assert isinstance(map, rn.AffineMap)
     np.testing.assert_array_equal(out, rn.revin(X, axis=2)[0])
+
+
+@ENGINES
+def test_out_of_a_function_that_has_none(engine):
+    out = np.empty_like(X)
+    y = rn.compile(lambda x: rn.instance_norm(x, axis=(2, 3)), engine=engine)(X, out=out)
+    assert y is out
+    assert_near(y)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_an_instance_has_once_is_computed_once(graphs, trained):
+    """PyTorch's compiler repeats at every element what no graph gives back."""
+    x = torch.tensor(X, requires_grad=trained)
+    y = rn.compile(rn.instance_norm)(x, axis=(2, 3))
+    (given,) = (node.args[0] for node in graphs[0].graph.nodes if node.op == "output")
+    shapes = [tuple(node.meta["example_value"].shape) for node in given]
+    assert shapes == [X.shape] + ([] if trained else [(4, 3, 1, 1)] * 2)
+    assert y.requires_grad == trained
 
 
 @ENGINES

@@ -47,14 +47,14 @@ ROWS = [
         _images(1.2, 0.8, 1.5),
     ),
     Row(
-        "RevIN both ways, NumPy / copy",
-        ways.revin_numpy,
+        "RevIN both ways, NumPy, out / copy",
+        ways.revin_numpy_out,
         ways.copy,
         dict(zip(SERIES, (14, 14, 40), strict=True)),
     ),
     Row(
-        "RevIN both ways, compile / copy",
-        ways.revin_compiled,
+        "RevIN both ways, compile, out / copy",
+        ways.revin_compiled_out,
         ways.copy,
         dict(zip(SERIES, (7, 7, 12), strict=True)),
     ),

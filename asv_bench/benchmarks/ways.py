@@ -125,13 +125,23 @@ def compiled_numpy_out(x: np.ndarray) -> Function:
 
 
 def revin_numpy(x: np.ndarray) -> Function:
-    return _there_and_back(x, *affine(x), np.empty_like(x), rn.revin, undo)
+    return _there_and_back(x, *affine(x), rn.revin, undo)
+
+
+def revin_numpy_out(x: np.ndarray) -> Function:
+    outs = np.empty_like(x), np.empty_like(x)
+    return _there_and_back(x, *affine(x), rn.revin, undo, *outs)
 
 
 def revin_compiled(x: np.ndarray) -> Function:
-    t, scale, bias = (torch().from_numpy(one) for one in (x, *affine(x)))
-    out = torch().empty_like(t)
-    return _there_and_back(t, scale, bias, out, compiled(rn.revin), compiled(undo))
+    tensors = (torch().from_numpy(one) for one in (x, *affine(x)))
+    return _there_and_back(*tensors, compiled(rn.revin), compiled(undo))
+
+
+def revin_compiled_out(x: np.ndarray) -> Function:
+    tensors = [torch().from_numpy(one) for one in (x, *affine(x))]
+    outs = (torch().empty_like(tensors[0]) for _ in range(2))
+    return _there_and_back(*tensors, compiled(rn.revin), compiled(undo), *outs)
 
 
 def revin_published(x: np.ndarray) -> Function:
@@ -153,15 +163,21 @@ def published_revin(x: Array, weight: Array, bias: Array, /) -> Array:
     return z + mean
 
 
-def undo(y: Array, map: rn.AffineMap) -> Array:
-    return map.inv(y)
+def undo(y: Array, map: rn.AffineMap, out: Array = None) -> Array:
+    return map.inv(y, out=out)
 
 
 def _there_and_back(
-    x: Array, scale: Array, bias: Array, out: Array, revin: Callable, undo: Callable
+    x: Array,
+    scale: Array,
+    bias: Array,
+    revin: Callable,
+    undo: Callable,
+    there: Array = None,
+    back: Array = None,
 ) -> Function:
     def there_and_back() -> Array:
-        y, map = revin(x, scale, bias, axis=1, channel_axis=-1, out=out)
-        return undo(y, map)
+        y, map = revin(x, scale, bias, axis=1, channel_axis=-1, out=there)
+        return undo(y, map, out=back)
 
     return there_and_back
