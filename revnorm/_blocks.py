@@ -2,7 +2,9 @@
 
 A block is contiguous, its instances first and the reduced axes last and made one, whatever the
 layout of the array: so the result for an instance depends on no other, on no stride and on no
-block size. Only eager arrays in the processor's memory are cut up; all others go on whole.
+block size. Short series of many channels stay as they are, time first, where the data are widened:
+the order of a sum is then lost in the one rounding. Only eager arrays in the processor's memory
+are cut up; all others go on whole.
 """
 
 import math
@@ -19,10 +21,16 @@ from revnorm._checks import Array
 from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
-BLOCK = 3 << 16
+BLOCK = 1 << 18
 LONG = 1 << 17
 PART = 1 << 15
 _BUFFER = 256
+# With as many channels behind it, a reduced axis of at most such a length stays before them.
+CHANNELS = 16
+# From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
+# costs several times the arithmetic.
+_HUGE = 1 << 22
+SEQUENCE = 1024
 
 # Where a compiler runs a function: what it had better compute once an instance than at every
 # element. It does so for what it gives back.
@@ -110,13 +118,14 @@ def each(
         if not whole and inner >= _BUFFER:
             # Loops along the last axes are long enough as they are.
             axis = ()
+        length = math.prod(x.shape[one] for one in axis) if axis else x.shape[-1]
+        turned = len(axis) > 0 and length <= SEQUENCE and inner >= CHANNELS and _widened(x, dtype)
         # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
         # takes longer than the loop, unless the loops are short. The setting ends with errstate.
         with np.errstate(all="ignore"):
-            length = math.prod(x.shape[one] for one in axis) if axis else x.shape[-1]
-            if length >= _BUFFER:
+            if length >= _BUFFER or turned:
                 np.setbufsize(_BUFFER)
-            return _each(function, x, operands, axis, dtype, out, whole)
+            return _each(function, x, operands, axis, dtype, out, whole, turned)
     xp = array_api_compat.array_namespace(x)
     first, *others = function(xp.astype(x, dtype, copy=False), *operands, Place(axis))
     if first is not None:
@@ -161,12 +170,20 @@ def _keep_pages() -> None:
 
 
 def _each(
-    function: Any, x: Array, operands: Any, axis: Any, dtype: Any, out: Any, whole: bool
+    function: Any,
+    x: Array,
+    operands: Any,
+    axis: Any,
+    dtype: Any,
+    out: Any,
+    whole: bool,
+    turned: bool,
 ) -> tuple[Any, ...]:
     _keep_pages()
     order = (*(i for i in range(x.ndim) if i not in axis), *axis)
     rows = len(order) - len(axis)
-    place = Place((rows,), True, type(x) is np.ndarray)
+    place = Place((0,), True) if turned else Place((rows,), True, type(x) is np.ndarray)
+    forth, back = (rows, *range(rows)), (*range(1, rows + 1), 0)
     given, *arrays = (x, *leaves(operands))
     if out is not None:
         given, *arrays = (_apart(a, out) for a in (given, *arrays))
@@ -175,19 +192,24 @@ def _each(
     target = None if out is None else _permuted(out, order)
     for cut in _cuts(x.shape, rows, whole):
         piece = x[cut]
-        laid = [_flat(_at(a, cut), piece.shape, rows) for a in arrays]
-        block = _contiguous(_flat(piece, piece.shape, rows), dtype)
+        block, *laid = (
+            _flat(a, piece.shape, rows) for a in (piece, *(_at(a, cut) for a in arrays))
+        )
+        if turned:
+            block, *laid = (a.transpose(forth) for a in (block, *laid))
+        block = _contiguous(block, dtype)
         first, *rest = function(block, *filled(operands, iter(laid)), place)
         if first is not None:
             if target is None:
                 out = _empty(given, given.shape, given.dtype)
                 target = _permuted(out, order)
-            target[cut] = first.drawn_over().reshape(piece.shape)
+            y = first.drawn_over()
+            target[cut] = (y.transpose(back) if turned else y).reshape(piece.shape)
         if not others:
             others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):
             if is_array(other):
-                other[cut[:rows]] = part
+                other[cut[:rows]] = part.transpose(back) if turned else part
     kept = [1 if i in axis else size for i, size in enumerate(given.shape)]
     return out, *(o.reshape(kept) if is_array(o) else o for o in others)
 
@@ -240,6 +262,10 @@ def _room(part: Any, shape: Sequence[int]) -> Any:
     return _empty(part, shape, part.dtype) if is_array(part) else part
 
 
+def _widened(x: Array, dtype: Any) -> bool:
+    return type(x) is np.ndarray and x.dtype != dtype == np.float64
+
+
 def _is_plain_torch(x: Array, others: list[Array]) -> bool:
     torch = sys.modules["torch"]
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -258,7 +284,11 @@ def _is_plain_torch(x: Array, others: list[Array]) -> bool:
 def _empty(like: Array, shape: Sequence[int], dtype: Any) -> Array:
     if type(like) is np.ndarray:
         return np.empty(shape, dtype)
-    return like.new_empty(tuple(shape), dtype=dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _HUGE:
+        return like.new_empty(tuple(shape), dtype=dtype)
+    memory = sys.modules["torch"].from_numpy(np.empty(size, np.uint8))
+    return memory.view(dtype).reshape(tuple(shape))
 
 
 def _contiguous(array: Array, dtype: Any) -> Array:

@@ -6,7 +6,8 @@
     variance E[d²] − E[d]²
 
 A shift by a member loses at most a factor n, by Samuelson's inequality, which float64 has to
-spare for narrower data. Where there is no wider type the shift is the mean itself.
+spare for narrower data. In blocks, where values can be looked at, there is no shift at all for
+instances that are not far from 0. Where there is no wider type the shift is the mean itself.
 """
 
 import math
@@ -20,6 +21,9 @@ from revnorm._checks import Array
 from revnorm._scaling import squarable
 from revnorm._sums import dot, total, two_sum
 from revnorm._trees import is_array
+
+# No shift is needed up to this square of mean/std; it is what the variance loses then.
+_CLOSE = 256.0
 
 
 class Moments(NamedTuple):
@@ -225,27 +229,40 @@ def measure(
         return total(xp, a, axis, recipe.wide) / safe
 
     def mean_square(a: Array) -> Array:
-        return (
-            dot(xp, a, a, recipe.wide) if place.lanes else total(xp, a * a, axis, recipe.wide)
-        ) / safe
+        if place.lanes:
+            return dot(xp, a, a, recipe.wide) / safe
+        return total(xp, a * a, axis, recipe.wide) / safe
 
-    member = recipe.once and not is_array(count)
-    if member:
-        near = guess = _first(x, axis)
-    else:
-        ends = _range(xp, x, where, axis)
-        if not recipe.once:
-            power = squarable(xp, _reach(xp, *ends)) if power is None else power
-            x, ends = x * power, (ends[0] * power, ends[1] * power)
-        guess = mean(seen(x))
-        near = _between(xp, xp.astype(guess, recipe.work, copy=False), *ends)
+    def around(d: Array, near: Array, rest: Array) -> tuple[Sample, Array]:
+        """The sample, given the mean of d."""
+        square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
+        variance = square - rest * rest
+        variance = xp.where(variance < 0, 0.0, variance)
+        return Sample(near, rest, variance, count, power), d
+
+    if recipe.once and not is_array(count):
+        near = _first(x, axis) + 0.0
+        if place.lanes:
+            sample, d = around(x, xp.zeros_like(near), mean(x))
+            close = sample.rest * sample.rest <= _CLOSE * sample.variance
+            if xp.all(close):
+                return sample, d
+            near = xp.where(close, 0.0, near)
+        if place.cut:
+            # The block is a wider copy of the data, which nobody else reads.
+            x -= near
+        d = x if place.cut else x - near
+        return around(d, near, mean(d))
+    ends = _range(xp, x, where, axis)
+    if not recipe.once:
+        power = squarable(xp, _reach(xp, *ends)) if power is None else power
+        x, ends = x * power, (ends[0] * power, ends[1] * power)
+    guess = mean(seen(x))
+    near = _between(xp, xp.astype(guess, recipe.work, copy=False), *ends)
     d = x - near
     exact = guess.dtype == near.dtype or place.lanes
-    rest = xp.astype(mean(seen(d)) if exact else guess - near, recipe.work, copy=False)
-    square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
-    variance = square - rest * rest
-    variance = xp.where(variance < 0, 0.0, variance)
-    return Sample(near, rest, variance, count, power), d
+    rest = mean(seen(d)) if exact else guess - near
+    return around(d, near, xp.astype(rest, recipe.work, copy=False))
 
 
 def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:

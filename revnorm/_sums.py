@@ -9,7 +9,7 @@ from revnorm._checks import Array
 _STRIPES = 16
 # And to its dot product, which runs along contiguous numbers in several lanes at once.
 _SEGMENT = 128
-_WIDE_SEGMENT = 1024
+_WIDE_SEGMENT = 4096
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
