@@ -84,6 +84,63 @@ def test_alone_and_in_a_batch(backend, length, precision, dtype):
             np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(every)[i : i + 1])
 
 
+@CUT
+@pytest.mark.parametrize("channels", [_blocks.CHANNELS, 37])
+@pytest.mark.parametrize("length", [1, 50, _blocks.SEQUENCE])
+@pytest.mark.parametrize("masked", [False, True])
+def test_series_of_many_channels(backend, channels, length, masked, monkeypatch):
+    """As accurate as any, and alone as in a batch, however it is cut up."""
+    x = sample((5, length, channels), mean=100.0)
+    scale = np.linspace(-1, 2, channels, dtype=np.float32)
+    options = {"axis": 1, "channel_axis": 2}
+    given = dict(options)
+    if masked:
+        where = np.random.default_rng(0).random(x.shape) < 0.7
+        options["where"], given["where"] = where, backend.asarray(where)
+    y, map = rn.revin(backend.asarray(x), backend.asarray(scale), **given)
+    y = backend.to_numpy(y)
+    assert ulp_error(y, reference("revin", x, scale, **options)) <= tolerances.WIDER_FORWARD
+    for rows in (slice(0, 1), slice(3, 5)):
+        monkeypatch.setattr(_blocks, "BLOCK", 2 * length * channels)
+        if masked:
+            given["where"] = backend.asarray(where[rows])
+        again = rn.revin(backend.asarray(x[rows]), backend.asarray(scale), **given)
+        np.testing.assert_array_equal(backend.to_numpy(again[0]), y[rows])
+        for one, every in zip(again[1], map, strict=True):
+            cut = rows if every.shape[0] > 1 else slice(None)
+            np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(every)[cut])
+
+
+@CUT
+def test_near_zero_and_far_from_it_in_one_block(backend):
+    """An instance that needs no shift is the same beside one that does."""
+    means = np.asarray([0.0, 1e6, 3.0, -1e3, 1e38])[:, None]
+    x = (sample((5, 4000), mean=0.0, std=1.0) + means).astype(np.float32)
+    x[2] = 3.0
+    y = backend.to_numpy(rn.instance_norm(backend.asarray(x), axis=1))
+    assert ulp_error(y, reference("instance_norm", x, axis=1)) <= tolerances.WIDER_FORWARD
+    whole = rn.moments(backend.asarray(x), axis=1)
+    for i in range(len(x)):
+        one = backend.asarray(x[i : i + 1])
+        alone = rn.instance_norm(one, axis=1)
+        np.testing.assert_array_equal(backend.to_numpy(alone), y[i : i + 1])
+        for field, every in zip(rn.moments(one, axis=1), whole, strict=True):
+            np.testing.assert_array_equal(
+                backend.to_numpy(field), backend.to_numpy(every)[i : i + 1]
+            )
+
+
+@pytest.mark.backends("torch")
+def test_large_results_of_torch(backend):
+    """In memory that NumPy asked for, which is PyTorch's own for all it does."""
+    x = backend.asarray(np.zeros((2, _blocks._HUGE // 4), np.float32), "bfloat16")
+    y = rn.instance_norm(x, axis=1)
+    assert y.dtype == x.dtype
+    assert y.shape == x.shape
+    assert y.is_contiguous()
+    assert not y.add_(1).sub_(1).any()
+
+
 def layouts(backend, array):
     """The same values at other places in memory, by name."""
     views = {}
