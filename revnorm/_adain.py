@@ -9,12 +9,12 @@ from revnorm._affine import (
     AffineMap,
     as_dtype_of,
     blend,
-    compose,
     identity,
     normalize,
     rescaled,
     standardize,
     standardizer,
+    then,
 )
 from revnorm._checks import Array
 from revnorm._moments import Moments, Sample
@@ -95,16 +95,18 @@ def adain(
         style_where = None
     else:
         _checks.same_instances("style", style, content, reduced, style_where)
-    style_map = standardizer(style, axis=reduced, where=style_where, **options._asdict())
+    styled = standardizer(style, axis=reduced, where=style_where, **options._asdict()).inv
     build = partial(_restyled, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, content, style_map, strength, **keywords)
+    return normalize(build, content, styled, strength, **keywords)
 
 
 def _restyled(
-    sample: Sample, style: AffineMap, strength: Any, options: _checks.Options
+    sample: Sample, styled: AffineMap, strength: Any, options: _checks.Options
 ) -> AffineMap:
-    map = compose(style.inv, standardize(sample, None, None, options))
+    # `styled` after the standardizer: as another's inverse its center is 0.
+    map = then(standardize(sample, None, None, options), styled.scale, styled.offset)
+    map = map._replace(offset_residual=styled.offset_residual)
     if not (isinstance(strength, Real) and strength == 1):
         content = rescaled(identity(map.center), sample.power)
         strength = as_dtype_of(strength, map.divisor)

@@ -15,7 +15,7 @@ import array_api_compat
 from revnorm import _blocks, _checks
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, corrected, measure, statistics, taken
+from revnorm._moments import CLOSE, Moments, Sample, corrected, measure, statistics, taken
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
 from revnorm._trees import is_array
@@ -273,7 +273,7 @@ def normalize(
     axis: tuple[int, ...],
     options: _checks.Options,
     where: Array | None = None,
-    given: Moments | None = None,
+    given: Sample | None = None,
     out: Array | None = None,
     keep: bool = False,
 ) -> Any:
@@ -283,9 +283,9 @@ def normalize(
     """
     _checks.writable(out, x)
     if given is not None or _blocks.is_long(x, axis):
-        known = statistics(x, where, axis, options) if given is None else taken(given, x, options)
+        known = statistics(x, where, axis, options) if given is None else given
         map = solid(build(known, *operands))
-        y = transform(map, x, known.power, out=out)
+        y = transform(map, x, known.power, out=out, gaps=where is not None, least=1.0)
         return (y, _finished(map, known.power)) if keep else y
     recipe = _checks.recipe(x, options.precision)
     once = recipe.once
@@ -311,9 +311,18 @@ def normalize(
 
 @_blocks.quiet
 def transform(
-    map: AffineMap, x: Array, power: Array | None = None, *, out: Array | None = None
+    map: AffineMap,
+    x: Array,
+    power: Array | None = None,
+    *,
+    out: Array | None = None,
+    gaps: bool = False,
+    least: float = 0.0,
 ) -> Array:
-    """The map applied to x, or to x · power, block by block where that can be done."""
+    """The map applied to x, or to x · power, block by block where that can be done.
+
+    The results are wanted to the precision of their instance's largest, or that of `least`.
+    """
     xp = array_api_compat.array_namespace(x)
     dtype = xp.result_type(x, map.center)
     once = dtype == xp.float64 and x.dtype != dtype
@@ -322,7 +331,8 @@ def transform(
         return xp.astype(y, x.dtype, copy=False)
 
     def kernel(x: Array, map: AffineMap, power: Array, place: Place) -> Any:
-        return (apply(map, x if power is None else x * power, once),)
+        x = x if power is None else x * power
+        return (apply(map, x, once, least if place.cut else None)._replace(gaps=gaps),)
 
     map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in map))
@@ -414,18 +424,32 @@ def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
     """The map that gives inner(x) · scale + bias."""
     if scale is not None:
         scale = as_dtype_of(scale, inner.divisor)
-        stretched = {n: getattr(inner, n) * scale for n in ("factor", "offset", "offset_residual")}
-        inner = inner._replace(**stretched)
+        level = (inner.offset, inner.offset_residual)
+        offset, residual = (a * scale if is_array(a) else a for a in level)
+        factor = inner.factor * scale
+        inner = inner._replace(factor=factor, offset=offset, offset_residual=residual)
     if bias is not None:
         inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.divisor))
     return inner
 
 
-def apply(map: AffineMap, x: Array, once: bool) -> Line:
-    """The map applied to an array in the dtype worked in, to be rounded once after, or not."""
-    if once:
-        return _stretch(map, x - map.center, map.center, 0.0, once)
+def apply(map: AffineMap, x: Array, once: bool, least: float | None = None) -> Line:
+    """The map applied to an array in the dtype worked in, to be rounded once after, or not.
+
+    With `least`, as in `transform`, values may be looked at.
+    """
     xp = array_api_compat.array_namespace(x)
+    if once:
+        near = map.center
+        if least is not None:
+            # As in `measure`: the wider type has bits enough to leave out a small shift.
+            offset = abs(map.offset)
+            reach = CLOSE * xp.where(offset > least, offset, least)
+            close = abs(near * map.scale) <= reach
+            if xp.all(close):
+                return _stretch(map, x, 0.0, 0.0, once)
+            near = xp.where(close, 0.0, near)
+        return _stretch(map, x - near, near, 0.0, once)
     # The low bits go to the side whose own numbers are small enough to hold them.
     scale = map.scale
     held = (abs(map.center * scale) <= abs(map.offset)) & (scale != 0)
@@ -436,7 +460,7 @@ def apply(map: AffineMap, x: Array, once: bool) -> Line:
     return _stretch(rescaled(map, power), x * power - near, near, 0.0, once)
 
 
-def _stretch(map: AffineMap, d: Array, near: Array, rest: Any, once: bool) -> Line:
+def _stretch(map: AffineMap, d: Array, near: Any, rest: Any, once: bool) -> Line:
     """The map applied to x, given d = x − near − rest, whose sum is a number near the center."""
     center, center_residual, divisor, factor, offset, offset_residual = map
     missed = (near - center) + (rest - center_residual)

@@ -14,7 +14,7 @@ from revnorm._affine import (
     then,
 )
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, statistics, taken
+from revnorm._moments import Moments, Sample, pooled, statistics, taken
 
 
 def batch_instance_norm(
@@ -86,15 +86,16 @@ def batch_instance_norm(
     reduced, where, gate, scale, bias = _checks.operands(
         x, axis, channel_axis, where, gate=gate, scale=scale, bias=bias
     )
-    pooled = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced), *reduced)
-    _checks.statistics("batch_moments", batch_moments, x, pooled)
+    both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced), *reduced)
+    _checks.statistics("batch_moments", batch_moments, x, both)
     if batch_moments is None:
-        pool = statistics(x, where, pooled, options)
+        sample = statistics(x, where, reduced, options)
+        pool = pooled(sample, both[0])
     else:
-        pool = taken(batch_moments, x, options)
+        sample, pool = None, taken(batch_moments, x, options)
     batch = standardize(pool, None, None, options)
     build = partial(_gated, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, out=out)
+    keywords = dict(axis=reduced, options=options, where=where, given=sample, out=out)
     return normalize(build, x, batch, pool.power, gate, scale, bias, **keywords)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from revnorm import _checks
 from revnorm._affine import normalize, standardize
 from revnorm._checks import Array
-from revnorm._moments import Moments
+from revnorm._moments import Moments, taken
 
 
 def instance_norm(
@@ -97,5 +97,6 @@ def instance_norm(
     )
     _checks.statistics("moments", moments, x, reduced)
     build = partial(standardize, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, given=moments, out=out)
+    given = None if moments is None else taken(moments, x, options)
+    keywords = dict(axis=reduced, options=options, where=where, given=given, out=out)
     return normalize(build, x, scale, bias, **keywords)

@@ -22,8 +22,8 @@ from revnorm._scaling import squarable
 from revnorm._sums import dot, total, two_sum
 from revnorm._trees import is_array
 
-# No shift is needed up to this square of mean/std; it is what the variance loses then.
-_CLOSE = 256.0
+# Up to this mean/std no shift is needed: its square is what the variance loses.
+CLOSE = 16.0
 
 
 class Moments(NamedTuple):
@@ -244,7 +244,7 @@ def measure(
         near = _first(x, axis) + 0.0
         if place.lanes:
             sample, d = around(x, xp.zeros_like(near), mean(x))
-            close = sample.rest * sample.rest <= _CLOSE * sample.variance
+            close = sample.rest * sample.rest <= CLOSE * CLOSE * sample.variance
             if xp.all(close):
                 return sample, d
             near = xp.where(close, 0.0, near)
@@ -271,6 +271,36 @@ def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
     work = _checks.recipe(x, options.precision).work
     fields = (xp.astype(f, xp.result_type(f, work), copy=False) for f in moments)
     return Sample._make((*fields, None))
+
+
+@_blocks.quiet
+def pooled(sample: Sample, axis: int) -> Sample:
+    """The sample that those along an axis make together.
+
+    mean = Σ n·mean / Σ n,   variance = Σ n·(variance + (mean − mean of all)²) / Σ n
+    """
+    xp = array_api_compat.array_namespace(sample.near)
+    near, rest, variance, count, power = sample
+    if power is not None:
+        flat = (near == 0) & (variance == 0)
+        joint = xp.min(xp.where(flat, xp.inf, power), axis=axis, keepdims=True)
+        joint = xp.where(joint == xp.inf, 1.0, joint)
+        share = joint / power
+        near, rest, variance = near * share, rest * share, variance * share * share
+        power = joint
+    count = count if is_array(count) else count * xp.ones_like(near)
+    together = xp.sum(count, axis=axis, keepdims=True)
+    weight = count / xp.where(together == 0, 1.0, together)
+
+    def mean(a: Array) -> Array:
+        return total(xp, weight * a, (axis,), None)
+
+    ends = (extreme(near, axis=axis, keepdims=True) for extreme in (xp.min, xp.max))
+    middle = _between(xp, mean(near), *ends)
+    d = (near - middle) + rest
+    step = mean(d)
+    d = d - step
+    return Sample(middle, step, mean(variance + d * d), together, power)
 
 
 def plain(sample: Sample) -> Moments:
