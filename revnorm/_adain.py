@@ -17,7 +17,8 @@ from revnorm._affine import (
     then,
 )
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample
+from revnorm._moments import Moments
+from revnorm._sample import Sample
 
 
 def adain(

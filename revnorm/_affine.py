@@ -15,7 +15,8 @@ import array_api_compat
 from revnorm import _blocks, _checks
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
-from revnorm._moments import CLOSE, Moments, Sample, corrected, measure, statistics, taken
+from revnorm._moments import Moments, corrected, statistics, taken
+from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
 from revnorm._trees import is_array
@@ -246,13 +247,15 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
     # Around the center of the steepest map the others' offsets cancel least.
-    around, steepest = maps[0], abs(scales[0])
-    for one, scale in zip(maps[1:], scales[1:], strict=True):
+    around, steepest, which = maps[0], abs(scales[0]), xp.zeros_like(scales[0])
+    for i, (one, scale) in enumerate(zip(maps, scales, strict=True)):
         steeper = abs(scale) > steepest
         around = AffineMap(*(xp.where(steeper, a, b) for a, b in zip(one, around, strict=True)))
         steepest = xp.where(steeper, abs(scale), steepest)
-    offset = residual = xp.zeros_like(steepest)
-    for one, weight, scale in zip(maps, weights, scales, strict=True):
+        which = xp.where(steeper, float(i), which)
+    factor = offset = residual = xp.zeros_like(steepest)
+    for i, (one, weight, scale) in enumerate(zip(maps, weights, scales, strict=True)):
+        factor = factor + xp.where(which == i, weight * one.factor, scale * around.divisor)
         gap, low = two_sum(around.center, -one.center)
         low = low + (around.center_residual - one.center_residual)
         for term in (weight * one.offset, scale * gap):
@@ -260,9 +263,7 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
             residual = residual + error
         residual = residual + (weight * one.offset_residual + scale * low)
     offset, residual = two_sum(offset, residual)
-    return around._replace(
-        factor=sum(scales) * around.divisor, offset=offset, offset_residual=residual
-    )
+    return around._replace(factor=factor, offset=offset, offset_residual=residual)
 
 
 @_blocks.quiet

@@ -14,7 +14,8 @@ from revnorm._affine import (
     then,
 )
 from revnorm._checks import Array
-from revnorm._moments import Moments, Sample, pooled, statistics, taken
+from revnorm._moments import Moments, pooled, statistics, taken
+from revnorm._sample import Sample
 
 
 def batch_instance_norm(

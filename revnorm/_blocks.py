@@ -81,7 +81,7 @@ class Line(NamedTuple):
         y = self.d
         y *= self.slope
         y += self.level
-        if self.power is not None:
+        if self.power is not None and (self.power != 1).any():
             y /= self.power
         return y
 

@@ -1,16 +1,5 @@
-"""Mean and variance of instances: the only place that reduces.
+"""Moments of instances of any length: taken in blocks or parts, merged and pooled."""
 
-    shift    a member of the sample, or the rounded mean
-    d        x − shift
-    mean     shift + E[d]
-    variance E[d²] − E[d]²
-
-A shift by a member loses at most a factor n, by Samuelson's inequality, which float64 has to
-spare for narrower data. In blocks, where values can be looked at, there is no shift at all for
-instances that are not far from 0. Where there is no wider type the shift is the mean itself.
-"""
-
-import math
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -18,12 +7,10 @@ import array_api_compat
 from revnorm import _blocks, _checks
 from revnorm._blocks import Place
 from revnorm._checks import Array
+from revnorm._sample import Sample, between, extent, measure, reach
 from revnorm._scaling import squarable
-from revnorm._sums import dot, total, two_sum
+from revnorm._sums import total, two_sum
 from revnorm._trees import is_array
-
-# Up to this mean/std no shift is needed: its square is what the variance loses.
-CLOSE = 16.0
 
 
 class Moments(NamedTuple):
@@ -159,19 +146,6 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     return _pooled(first, second)
 
 
-class Sample(NamedTuple):
-    """Moments of data times `power`, a power of two or None; the mean is a sum left open.
-
-    The count is a number where every element of a known shape counts.
-    """
-
-    near: Array
-    rest: Array
-    variance: Array
-    count: Array
-    power: Array | None
-
-
 @_blocks.quiet
 def statistics(
     x: Array, where: Array | None, axis: tuple[int, ...], options: _checks.Options
@@ -205,66 +179,6 @@ def statistics(
     return corrected(Sample._make((*(field[0, ...] for field in stacked), power)), options)
 
 
-def measure(
-    x: Array,
-    where: Array | None,
-    place: Place,
-    recipe: _checks.Recipe,
-    power: Array | None = None,
-) -> tuple[Sample, Array]:
-    """The sample, with d = x · power − near that it was taken of."""
-    axis = place.axis
-    xp = array_api_compat.array_namespace(x)
-    x = xp.astype(x, recipe.work, copy=False)
-    count = safe = _count(xp, x, axis, where)
-    if is_array(count):
-        safe = xp.where(count == 0, 1.0, count)
-
-    def seen(a: Array) -> Array:
-        return a if where is None else xp.where(where, a, 0.0)
-
-    def mean(a: Array) -> Array:
-        if place.lanes:
-            return dot(xp, a, None, recipe.wide) / safe
-        return total(xp, a, axis, recipe.wide) / safe
-
-    def mean_square(a: Array) -> Array:
-        if place.lanes:
-            return dot(xp, a, a, recipe.wide) / safe
-        return total(xp, a * a, axis, recipe.wide) / safe
-
-    def around(d: Array, near: Array, rest: Array) -> tuple[Sample, Array]:
-        """The sample, given the mean of d."""
-        square = xp.astype(mean_square(seen(d)), recipe.work, copy=False)
-        variance = square - rest * rest
-        variance = xp.where(variance < 0, 0.0, variance)
-        return Sample(near, rest, variance, count, power), d
-
-    if recipe.once and not is_array(count):
-        near = _first(x, axis) + 0.0
-        if place.lanes:
-            sample, d = around(x, xp.zeros_like(near), mean(x))
-            close = sample.rest * sample.rest <= CLOSE * CLOSE * sample.variance
-            if xp.all(close):
-                return sample, d
-            near = xp.where(close, 0.0, near)
-        if place.cut:
-            # The block is a wider copy of the data, which nobody else reads.
-            x -= near
-        d = x if place.cut else x - near
-        return around(d, near, mean(d))
-    ends = _range(xp, x, where, axis)
-    if not recipe.once:
-        power = squarable(xp, _reach(xp, *ends)) if power is None else power
-        x, ends = x * power, (ends[0] * power, ends[1] * power)
-    guess = mean(seen(x))
-    near = _between(xp, xp.astype(guess, recipe.work, copy=False), *ends)
-    d = x - near
-    exact = guess.dtype == near.dtype or place.lanes
-    rest = mean(seen(d)) if exact else guess - near
-    return around(d, near, xp.astype(rest, recipe.work, copy=False))
-
-
 def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in for `x`."""
     xp = array_api_compat.array_namespace(x)
@@ -296,7 +210,7 @@ def pooled(sample: Sample, axis: int) -> Sample:
         return total(xp, weight * a, (axis,), None)
 
     ends = (extreme(near, axis=axis, keepdims=True) for extreme in (xp.min, xp.max))
-    middle = _between(xp, mean(near), *ends)
+    middle = between(xp, mean(near), *ends)
     d = (near - middle) + rest
     step = mean(d)
     d = d - step
@@ -342,39 +256,8 @@ def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Arr
     xp = array_api_compat.array_namespace(cut[0][0])
 
     def kernel(x: Array, where: Array, place: Place) -> Any:
-        return None, *_range(xp, x, where, place.axis)
+        return None, *extent(xp, x, where, place.axis)
 
     ranges = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1:] for part in cut]
-    reaches = xp.stack([_reach(xp, *ends) for ends in ranges])
+    reaches = xp.stack([reach(xp, *ends) for ends in ranges])
     return squarable(xp, xp.max(reaches, axis=0))
-
-
-def _range(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
-    """The least and the greatest element observed, 0 where there is none."""
-    if where is None:
-        return xp.min(x, axis=axis, keepdims=True), xp.max(x, axis=axis, keepdims=True)
-    low = xp.min(xp.where(where, x, xp.inf), axis=axis, keepdims=True)
-    high = xp.max(xp.where(where, x, -xp.inf), axis=axis, keepdims=True)
-    return xp.where(low > high, 0.0, low), xp.where(low > high, 0.0, high)
-
-
-def _reach(xp: Any, low: Array, high: Array) -> Array:
-    return xp.maximum(abs(low), abs(high))
-
-
-def _between(xp: Any, a: Array, low: Array, high: Array) -> Array:
-    """The number, or the end of the range that rounding took it past."""
-    return xp.where(a < low, low, xp.where(a > high, high, a))
-
-
-def _first(x: Array, axis: tuple[int, ...]) -> Array:
-    return x[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
-
-
-def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array | int:
-    sizes = [x.shape[one] for one in axis]
-    if where is None and all(_checks.is_known(size) for size in sizes):
-        return math.prod(sizes)
-    ones = xp.ones_like(x)
-    seen = ones if where is None else xp.where(where, ones, 0.0)
-    return xp.sum(seen, axis=axis, keepdims=True)

@@ -20,6 +20,12 @@ def squarable(xp: Any, reach: Array) -> Array:
     return xp.where(reach > edge, 1 / step, usual)
 
 
+def ordinary(xp: Any, near: Array, square: Array) -> Array:
+    """Whether data with that mean and square deviation need no power, nor a more careful mean."""
+    edge = 2.0 ** (_exponent(xp, square) * 5 // 8)
+    return (square > 1 / edge) & (square < edge) & (abs(near) * 2.0**-10 < xp.sqrt(square))
+
+
 def invertible(xp: Any, reach: Array, width: Array) -> Array:
     """A power of two with which `reach` may be doubled, and `width` has an inverse."""
     top = _exponent(xp, reach)

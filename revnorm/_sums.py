@@ -7,9 +7,11 @@ from revnorm._checks import Array
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
 _STRIPES = 16
-# And to its dot product, which runs along contiguous numbers in several lanes at once.
+# And to its dot product, which runs along contiguous numbers in several lanes at once: if the sums
+# of these are added carefully, in a wider type, or if all is in a type wider than the data.
 _SEGMENT = 128
-_WIDE_SEGMENT = 4096
+_SUMMED_WIDER = 1024
+_ALL_WIDER = 4096
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -41,7 +43,9 @@ def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
 
     Without `b`, the sum of `a` itself.
     """
-    length, segment = a.shape[-1], _SEGMENT if wide is None else _WIDE_SEGMENT
+    length, segment = a.shape[-1], _SEGMENT
+    if wide is not None:
+        segment = _ALL_WIDER if a.dtype == wide else _SUMMED_WIDER
     if b is None:
         ones = xp.ones((min(length, segment),), dtype=a.dtype)
     if length <= segment:

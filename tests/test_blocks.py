@@ -12,6 +12,8 @@ import revnorm as rn
 import tolerances
 from functions import FUNCTIONS, SCALE_MAP, STYLE, X, sample
 from revnorm import _blocks
+from revnorm._checks import recipe
+from revnorm._sample import measure
 from revnorm.testing import reference, ulp_error
 
 SEPARATE = [f for f in FUNCTIONS if not f.pooled]
@@ -112,22 +114,40 @@ def test_series_of_many_channels(backend, channels, length, masked, monkeypatch)
 
 
 @CUT
-def test_near_zero_and_far_from_it_in_one_block(backend):
-    """An instance that needs no shift is the same beside one that does."""
-    means = np.asarray([0.0, 1e6, 3.0, -1e3, 1e38])[:, None]
-    x = (sample((5, 4000), mean=0.0, std=1.0) + means).astype(np.float32)
-    x[2] = 3.0
-    y = backend.to_numpy(rn.instance_norm(backend.asarray(x), axis=1))
-    assert ulp_error(y, reference("instance_norm", x, axis=1)) <= tolerances.WIDER_FORWARD
-    whole = rn.moments(backend.asarray(x), axis=1)
+@pytest.mark.parametrize("precision", ["full", "native"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_usual_and_unusual_instances_in_one_block(backend, dtype, precision):
+    """What is left out for an instance that does not need it is not done to it beside others."""
+    means = np.asarray([0.0, 3.0, 1e6, -1e3, 1e38, 0.0, 0.0])[:, None]
+    x = sample((7, 4000), mean=0.0, std=1.0).astype(dtype)
+    x[5:] *= np.asarray([[1e30], [1e-30]], dtype)
+    x = (x + means).astype(dtype)
+    x[3] = 3.0
+    options = {"axis": 1, "eps": 0.0}
+    y = backend.to_numpy(
+        rn.instance_norm(backend.asarray(x, dtype), **options, precision=precision)
+    )
+    error = ulp_error(y, reference("instance_norm", x, **options), dtype=dtype)
+    assert error <= tolerances.forward(backend, dtype, precision)
+    whole = rn.moments(backend.asarray(x, dtype), axis=1, precision=precision)
     for i in range(len(x)):
-        one = backend.asarray(x[i : i + 1])
-        alone = rn.instance_norm(one, axis=1)
+        one = backend.asarray(x[i : i + 1], dtype)
+        alone = rn.instance_norm(one, **options, precision=precision)
         np.testing.assert_array_equal(backend.to_numpy(alone), y[i : i + 1])
-        for field, every in zip(rn.moments(one, axis=1), whole, strict=True):
+        moments = rn.moments(one, axis=1, precision=precision)
+        for field, every in zip(moments, whole, strict=True):
             np.testing.assert_array_equal(
                 backend.to_numpy(field), backend.to_numpy(every)[i : i + 1]
             )
+
+
+def test_usual_instances_get_no_power():
+    """Even if they have elements, but no deviation, whose square may need one."""
+    x = np.asarray([[1.0], [2.0**39], [1e-30]], np.float32) * sample((3, 4000), mean=0.0, std=1.0)
+    for rows, powers in (([0, 1], [1, 1]), ([0, 1, 2], [1, 1, 2.0**80])):
+        block, place = x[rows], _blocks.Place((1,), True, True)
+        measured, _ = measure(block, None, place, recipe(block, "native"))
+        np.testing.assert_array_equal(measured.power[:, 0], powers)
 
 
 @pytest.mark.backends("torch")
