@@ -247,15 +247,17 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
     # Around the center of the steepest map the others' offsets cancel least.
-    around, steepest, which = maps[0], abs(scales[0]), xp.zeros_like(scales[0])
-    for i, (one, scale) in enumerate(zip(maps, scales, strict=True)):
+    around, steepest = maps[0], abs(scales[0])
+    for one, scale in zip(maps[1:], scales[1:], strict=True):
         steeper = abs(scale) > steepest
         around = AffineMap(*(xp.where(steeper, a, b) for a, b in zip(one, around, strict=True)))
         steepest = xp.where(steeper, abs(scale), steepest)
-        which = xp.where(steeper, float(i), which)
     factor = offset = residual = xp.zeros_like(steepest)
-    for i, (one, weight, scale) in enumerate(zip(maps, weights, scales, strict=True)):
-        factor = factor + xp.where(which == i, weight * one.factor, scale * around.divisor)
+    for one, weight, scale in zip(maps, weights, scales, strict=True):
+        # The ratio is 1 for equal units of length; beside a weight of 0 it could overflow.
+        close = abs(around.divisor) * 2.0**-100 < abs(one.divisor)
+        ratio = around.divisor / xp.where(close, one.divisor, 1.0)
+        factor = factor + xp.where(close, weight * one.factor * ratio, scale * around.divisor)
         gap, low = two_sum(around.center, -one.center)
         low = low + (around.center_residual - one.center_residual)
         for term in (weight * one.offset, scale * gap):

@@ -198,7 +198,7 @@ def _each(
         if turned:
             block, *laid = (a.transpose(forth) for a in (block, *laid))
         block = _contiguous(block, dtype)
-        first, *rest = function(block, *filled(operands, iter(laid)), place)
+        first, *rest = function(block, *(filled(operands, iter(laid)) if laid else operands), place)
         if first is not None:
             if target is None:
                 out = _empty(given, given.shape, given.dtype)

@@ -70,6 +70,12 @@ ROWS = [
         ways.revin_published,
         _TWICE_AS_FAST,
     ),
+    Row(
+        "NumPy, two threads / one, out",
+        ways.numpy_two_threads_out,
+        ways.numpy_out,
+        _images(1.0, 1.0, 1.0),
+    ),
     Row("AdaIN / instance norm", ways.numpy_adain, ways.numpy, _images(1.7, 1.7, 1.7)),
     Row(
         "Batch-Instance norm / instance norm",

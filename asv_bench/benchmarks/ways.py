@@ -7,6 +7,7 @@ library is missing raises ImportError.
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -76,6 +77,12 @@ def numpy(x: np.ndarray, **keywords: Any) -> Function:
 
 def numpy_out(x: np.ndarray, **keywords: Any) -> Function:
     return numpy(x, out=np.empty_like(x), **keywords)
+
+
+def numpy_two_threads_out(x: np.ndarray) -> Function:
+    pool, half, out = ThreadPoolExecutor(2), len(x) // 2, np.empty_like(x)
+    calls = [numpy(x[part], out=out[part]) for part in (slice(half), slice(half, None))]
+    return lambda: [done.result() for done in [pool.submit(call) for call in calls]]
 
 
 def numpy_native_out(x: np.ndarray) -> Function:
