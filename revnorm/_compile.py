@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ _ENGINES = ("torch", "jax")
 
 # Up to this length PyTorch's sums in registers of 512 bits take longer than in those of 256.
 _SHORT = 256
+
+_builds = itertools.count()
 
 
 def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Callable[..., Any]:
@@ -140,6 +143,8 @@ def _build(
         return importlib.import_module("jax").jit(of_arrays)
     torch = importlib.import_module("torch")
     known = inspect.signature(torch.compile).parameters
+    # By the code's name PyTorch remembers which sizes have varied, and compiles for any then.
+    of_arrays.__code__ = of_arrays.__code__.replace(co_name=f"of_arrays_{next(_builds)}")
     apart: dict[str, Any] = {name: True for name in ("isolate_recompiles",) if name in known}
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
         apart["options"] = {"cpp.simdlen": 256}

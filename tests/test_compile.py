@@ -252,6 +252,22 @@ def test_batch_sizes_beyond_the_second_compile_nothing(graphs):
     assert len(graphs) == made
 
 
+def test_every_length_is_compiled_for_itself(graphs):
+    """In one function as in several; only the batch may vary."""
+    for normalize in (rn.compile(rn.instance_norm), rn.compile(rn.instance_norm)):
+        for length in (30, 40, 50):
+            normalize(torch.zeros(4, 3, length), axis=2)
+    sizes = [
+        size
+        for graph in graphs
+        for node in graph.graph.nodes
+        if node.op == "placeholder"
+        for size in node.meta["example_value"].shape
+    ]
+    assert len(graphs) == 6
+    assert all(type(size) is int for size in sizes)
+
+
 def test_same_call_compiles_nothing(graphs):
     normalize = rn.compile(rn.revin, engine="torch")
     for _ in range(3):
