@@ -99,15 +99,21 @@ def adain(
     styled = standardizer(style, axis=reduced, where=style_where, **options._asdict()).inv
     build = partial(_restyled, options=options)
     keywords = dict(axis=reduced, options=options, where=where, out=out)
-    return normalize(build, content, styled, strength, **keywords)
+    # The center of a standardizer's inverse is 0.
+    level = styled.offset, styled.offset_residual
+    return normalize(build, content, styled.scale, *level, strength, **keywords)
 
 
 def _restyled(
-    sample: Sample, styled: AffineMap, strength: Any, options: _checks.Options
+    sample: Sample,
+    scale: Array,
+    offset: Array,
+    offset_residual: Array,
+    strength: Any,
+    options: _checks.Options,
 ) -> AffineMap:
-    # `styled` after the standardizer: as another's inverse its center is 0.
-    map = then(standardize(sample, None, None, options), styled.scale, styled.offset)
-    map = map._replace(offset_residual=styled.offset_residual)
+    map = then(standardize(sample, None, None, options), scale, offset)
+    map = map._replace(offset_residual=offset_residual)
     if not (isinstance(strength, Real) and strength == 1):
         content = rescaled(identity(map.center), sample.power)
         strength = as_dtype_of(strength, map.divisor)
