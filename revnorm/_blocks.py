@@ -150,6 +150,12 @@ def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     return is_cut(x) and math.prod(x.shape[one] for one in axis) > LONG
 
 
+def room(x: Array) -> Array | None:
+    """Memory for a result as large as x, where it had better be asked for by NumPy; else None."""
+    large = math.prod(x.shape) * x.dtype.itemsize >= _HUGE
+    return _empty(x, x.shape, x.dtype) if large else None
+
+
 def parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> Iterator[tuple[Array, Array]]:
     """`x` and `where` cut along `axis`, at places that depend on the lengths alone."""
     for cut in _rectangles([x.shape[one] for one in axis], PART):
