@@ -54,7 +54,8 @@ def adain(
     strength : float or array
         1 for the style's statistics, 0 for the content as it is, between for a mixture.
     where, style_where : array of bool, optional
-        What counts in the statistics of content and style.
+        What counts in the statistics of content and style; the latter without meaning where
+        the style is given as moments.
     out, precision
         As in `instance_norm`.
 

@@ -43,8 +43,9 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     Returns
     -------
     callable
-        Takes and gives arrays of any library that shares memory by DLPack. `out` is written to
-        where the arrays are writable.
+        Takes and gives arrays of any library that shares memory by DLPack; what cannot be shared,
+        such as read-only memory, is copied. With `out` the first result is written there, where
+        the arrays are writable. What JAX gives for NumPy arrays is read-only, as its own are.
 
     Raises
     ------
@@ -86,8 +87,10 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         chosen = _engine(first, engine)
         own = _is_own(first, chosen)
         _checks.writable(out, first)
-        if chosen == "jax":
-            tree = (arguments, {**keywords, "out": None} if "out" in keywords else keywords)
+        # Whether the engine writes to `out` itself.
+        written = chosen == "torch" and (own or out is None or _is_plain(out))
+        if not written:
+            tree = (arguments, {**keywords, "out": None})
         elif out is None and takes_out and _blocks.is_cut(*leaves(tree)):
             out = _blocks.room(first)
             tree = (arguments, {**keywords, "out": out})
@@ -105,7 +108,7 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         if out is None:
             return result
         y, *others = result if isinstance(result, tuple) else (result,)
-        if chosen == "jax":
+        if not written:
             out[...] = y
         return (out, *others) if others else out
 
@@ -184,13 +187,28 @@ def _is_own(array: Array, engine: str) -> bool:
 
 
 def _shared(array: Array, engine: str) -> Array:
-    """The array in the engine's library: the same memory, or a copy where that is read-only."""
+    """The array in the engine's library: the same memory, or a copy where it cannot be shared."""
     module = importlib.import_module("torch" if engine == "torch" else "jax.numpy")
     try:
-        return module.from_dlpack(array)
-    except BufferError:
-        xp = array_api_compat.array_namespace(array)
-        return module.from_dlpack(xp.asarray(array, copy=True))
+        if _is_plain(array):
+            return module.from_dlpack(array)
+    except (BufferError, RuntimeError):
+        # Read-only memory, or strides that the engine does not know.
+        pass
+    xp = array_api_compat.array_namespace(array)
+    flat = xp.reshape(array, (-1,), copy=True)
+    if not _is_native(array):
+        flat = flat.astype(array.dtype.newbyteorder("="))
+    return module.from_dlpack(xp.reshape(flat, array.shape))
+
+
+def _is_plain(array: Array) -> bool:
+    """Whether PyTorch can take an array at all; it ends the process over a negative stride."""
+    return min(getattr(array, "strides", ()), default=0) >= 0 and _is_native(array)
+
+
+def _is_native(array: Array) -> bool:
+    return bool(getattr(array.dtype, "isnative", True))
 
 
 @contextlib.contextmanager

@@ -128,6 +128,32 @@ def test_read_only(engine):
     assert_near(y, oracle.instance_norm(X, SCALE, axis=(2, 3), channel_axis=1))
 
 
+VIEWS = {
+    "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "backwards": lambda x: x[::-1, :, ::-1].copy()[::-1, :, ::-1],
+    "Fortran": np.asfortranarray,
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "big-endian": lambda x: x.astype(">f4"),
+}
+
+
+@ENGINES
+@pytest.mark.parametrize("view", VIEWS)
+def test_any_numpy_array(engine, view):
+    x = VIEWS[view](X)
+    y = rn.compile(rn.instance_norm, engine=engine)(x, axis=(2, 3))
+    assert y.dtype == np.float32
+    assert_near(y, oracle.instance_norm(np.ascontiguousarray(x, np.float32), axis=(2, 3)))
+
+
+@ENGINES
+@pytest.mark.parametrize("view", ["strided", "backwards", "Fortran"])
+def test_out_of_any_layout(engine, view):
+    out = VIEWS[view](np.zeros_like(X))
+    assert rn.compile(rn.instance_norm, engine=engine)(X, axis=(2, 3), out=out) is out
+    assert_near(out)
+
+
 @ENGINES
 def test_nothing_is_copied(engine):
     """Large arrays go in and come out through DLPack: what NumPy itself allocates is little."""
