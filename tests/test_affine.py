@@ -7,6 +7,7 @@ import oracle
 import revnorm as rn
 import tolerances
 from functions import AFFINE, BIAS, SCALE, STYLE, X
+from revnorm._affine import then
 
 pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
 NCHW = {"axis": (2, 3), "channel_axis": 1}
@@ -148,3 +149,13 @@ def test_blend_that_cancels_keeps_its_inverse_finite(backend):
     nothing = rn.blend([map, map], [1.0, -1.0])
     assert not backend.to_numpy(nothing(x)).any()
     assert np.isfinite(backend.to_numpy(nothing.inv(x))).all()
+
+
+@pytest.mark.backends("numpy")
+def test_a_scale_reaches_the_low_bits(backend):
+    first, second = our_map(backend), our_map(backend).inv
+    blended = rn.blend([first, second], [0.3, 0.7])
+    assert blended.offset_residual.any()
+    scaled = then(blended, 2.0, 1.0)
+    np.testing.assert_array_equal(scaled.offset_residual, 2 * blended.offset_residual)
+    np.testing.assert_array_equal(scaled.offset, 2 * blended.offset + 1)
