@@ -143,7 +143,9 @@ def _build(
         arguments, keywords = filled(frame, iter(arrays))
         out = keywords.pop("out", None)
         per_instance: list[Array] = []
-        _blocks.per_instance = None if any(map(_is_recorded, arrays)) else per_instance
+        if engine == "torch" and not any(map(_is_recorded, arrays)):
+            # PyTorch traces the assignment; no other thread gets to see it.
+            _blocks.per_instance = per_instance
         result = function(*arguments, **keywords)
         _blocks.per_instance = None
         if out is not None:
