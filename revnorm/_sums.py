@@ -9,7 +9,7 @@ from revnorm._checks import Array
 _STRIPES = 16
 # And to its dot product, which runs along contiguous numbers in several lanes at once: if the sums
 # of these are added carefully, in a wider type, or if all is in a type wider than the data.
-_SEGMENT = 128
+_SEGMENT = 64
 _SUMMED_WIDER = 1024
 _ALL_WIDER = 4096
 
