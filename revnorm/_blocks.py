@@ -21,7 +21,7 @@ from revnorm._checks import Array
 from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
-BLOCK = 1 << 18
+BLOCK = 3 << 16
 LONG = 1 << 17
 PART = 1 << 15
 _BUFFER = 256
