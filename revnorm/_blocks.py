@@ -27,10 +27,10 @@ PART = 1 << 15
 _BUFFER = 256
 # With as many channels behind it, a reduced axis of at most such a length stays before them.
 CHANNELS = 16
+SEQUENCE = 1024
 # From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
 # costs several times the arithmetic.
 _HUGE = 1 << 22
-SEQUENCE = 1024
 
 # Where a compiler runs a function: what it had better compute once an instance than at every
 # element. It does so for what it gives back.
@@ -150,7 +150,7 @@ def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     return is_cut(x) and math.prod(x.shape[one] for one in axis) > LONG
 
 
-def room(x: Array) -> Array | None:
+def memory_for(x: Array) -> Array | None:
     """Memory for a result as large as x, where it had better be asked for by NumPy; else None."""
     large = math.prod(x.shape) * x.dtype.itemsize >= _HUGE
     return _empty(x, x.shape, x.dtype) if large else None

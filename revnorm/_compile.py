@@ -81,9 +81,10 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
         out, tree = keywords.get("out"), (arguments, keywords)
-        if not leaves(tree):
+        given = leaves(tree)
+        if not given:
             raise TypeError("`function` must be given an array, got none")
-        first = leaves(tree)[0]
+        first = given[0]
         chosen = _engine(first, engine)
         own = _is_own(first, chosen)
         _checks.writable(out, first)
@@ -91,8 +92,8 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         written = chosen == "torch" and (own or out is None or _is_plain(out))
         if not written:
             tree = (arguments, {**keywords, "out": None})
-        elif out is None and takes_out and _blocks.is_cut(*leaves(tree)):
-            out = _blocks.room(first)
+        elif out is None and takes_out and _blocks.is_cut(*given):
+            out = _blocks.memory_for(first)
             tree = (arguments, {**keywords, "out": out})
         frame = mapped(lambda _: _HOLE, tree)
         lengths = _lengths(first, keywords)

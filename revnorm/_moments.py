@@ -143,7 +143,16 @@ def merge(first: Moments, second: Moments, /) -> Moments:
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
-    return _pooled(first, second)
+    xp = array_api_compat.array_namespace(first.mean)
+    count = first.count + second.count
+    weight = second.count / xp.where(count == 0, 1.0, count)
+    gap, low = two_sum(second.mean, -first.mean)
+    low = low + (second.residual - first.residual)
+    mean, residual = two_sum(first.mean, weight * gap)
+    mean, residual = two_sum(mean, residual + (first.residual + weight * low))
+    delta = gap + low
+    within = first.variance * (1 - weight) + second.variance * weight
+    return Moments(mean, residual, within + weight * delta * ((1 - weight) * delta), count)
 
 
 @_blocks.quiet
@@ -167,16 +176,9 @@ def statistics(
     ]
     xp = array_api_compat.array_namespace(x)
     known = [plain(sample._replace(power=None)) for sample in samples]
-    stacked = Moments(*(xp.stack(fields) for fields in zip(*known, strict=True)))
-    while (length := stacked.mean.shape[0]) > 1:
-        half = length // 2
-        first, second, odd = (
-            Moments(*(field[cut, ...] for field in stacked))
-            for cut in (slice(half), slice(half, 2 * half), slice(2 * half, None))
-        )
-        pooled = zip(_pooled(first, second), odd, strict=True)
-        stacked = Moments(*(xp.concat(fields) for fields in pooled))
-    return corrected(Sample._make((*(field[0, ...] for field in stacked), power)), options)
+    stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)), None)
+    whole = (field[0, ...] for field in pooled(stacked, 0)[:-1])
+    return corrected(Sample(*whole, power), options)
 
 
 def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
@@ -236,19 +238,6 @@ def corrected(sample: Sample, options: _checks.Options) -> Sample:
     count = plain(sample).count
     left = count - options.correction
     return sample._replace(variance=sample.variance * (count / xp.where(left > 0, left, 1.0)))
-
-
-def _pooled(first: Moments, second: Moments) -> Moments:
-    xp = array_api_compat.array_namespace(first.mean)
-    count = first.count + second.count
-    weight = second.count / xp.where(count == 0, 1.0, count)
-    gap, low = two_sum(second.mean, -first.mean)
-    low = low + (second.residual - first.residual)
-    mean, residual = two_sum(first.mean, weight * gap)
-    mean, residual = two_sum(mean, residual + (first.residual + weight * low))
-    delta = gap + low
-    within = first.variance * (1 - weight) + second.variance * weight
-    return Moments(mean, residual, within + weight * delta * ((1 - weight) * delta), count)
 
 
 def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Array:

@@ -5,7 +5,7 @@ from functools import partial
 from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._checks import Array
-from revnorm._moments import Sample
+from revnorm._sample import Sample
 
 
 def spatially_adaptive_norm(
