@@ -2,25 +2,18 @@
 
 from functools import partial
 from numbers import Real
-from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import (
-    AffineMap,
-    as_dtype_of,
-    blend,
-    identity,
-    normalize,
-    rescaled,
-    standardize,
-    standardizer,
-    then,
-)
+from revnorm._affine import AffineMap, blend, identity, standardizer
 from revnorm._checks import Array
-from revnorm._moments import Moments
+from revnorm._frames import Frame
+from revnorm._memory import quiet
+from revnorm._moments import Moments, statistics
+from revnorm._normalize import apply, normalize, standard
 from revnorm._sample import Sample
 
 
+@quiet
 def adain(
     content: Array,
     style: Array | Moments,
@@ -89,34 +82,27 @@ def adain(
     array([10., 14.])
     """
     options = _checks.options(eps=eps, correction=correction, precision=precision)
-    reduced, where, strength = _checks.operands(
-        content, axis, where=where, name="content", strength=strength
+    data, strength = _checks.data(
+        content, axis, where=where, options=options, name="content", strength=strength
     )
     if isinstance(style, Moments):
-        _checks.statistics("style", style, content, reduced)
+        _checks.statistics("style", style, content, data.axis)
         style_where = None
     else:
-        _checks.same_instances("style", style, content, reduced, style_where)
-    styled = standardizer(style, axis=reduced, where=style_where, **options._asdict()).inv
-    build = partial(_restyled, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, out=out)
-    # The center of a standardizer's inverse is 0.
-    level = styled.offset, styled.offset_residual
-    return normalize(build, content, styled.scale, *level, strength, **keywords)
+        _checks.same_instances("style", style, content, data.axis, style_where)
+    styled = standardizer(style, axis=data.axis, where=style_where, **options._asdict()).inv
+    # A standardizer's inverse has its center at 0.
+    offset, offset_residual, _, _ = styled.target
+    target = Frame(offset, offset_residual, styled.scale)
+    frames = partial(_styled, options=options)
+    if isinstance(strength, Real) and strength == 1:
+        return normalize(data, frames, target, out=out)[0]
+    _checks.writable(out, content)
+    strength = data.worked(strength)
+    map = AffineMap.between(*frames(statistics(data), target))
+    map = blend([map, identity(map.center)], [strength, 1 - strength])
+    return apply(map.source, map.target, content, out=out, gaps=where is not None, least=1.0)
 
 
-def _restyled(
-    sample: Sample,
-    scale: Array,
-    offset: Array,
-    offset_residual: Array,
-    strength: Any,
-    options: _checks.Options,
-) -> AffineMap:
-    map = then(standardize(sample, None, None, options), scale, offset)
-    map = map._replace(offset_residual=offset_residual)
-    if not (isinstance(strength, Real) and strength == 1):
-        content = rescaled(identity(map.center), sample.power)
-        strength = as_dtype_of(strength, map.divisor)
-        map = blend([map, content], [strength, 1 - strength])
-    return map
+def _styled(sample: Sample, style: Frame, options: _checks.Options) -> tuple[Frame, Frame]:
+    return standard(sample, options), style

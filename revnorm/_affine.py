@@ -6,18 +6,17 @@ Center and divisor are a frame on the side of x, offset and factor the same on t
 The inverse swaps the frames, so it divides by the very number that the map multiplied by.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _blocks, _checks
-from revnorm._blocks import Line, Place
-from revnorm._checks import Array
-from revnorm._moments import Moments, corrected, statistics, taken
-from revnorm._sample import CLOSE, Sample, measure
-from revnorm._scaling import invertible
+from revnorm import _checks
+from revnorm._checks import Array, Data
+from revnorm._frames import Frame, carried, mixed
+from revnorm._memory import quiet
+from revnorm._moments import Moments, as_sample, statistics
+from revnorm._normalize import affine, apply
 from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
@@ -59,6 +58,29 @@ class AffineMap(NamedTuple):
     offset: Array
     offset_residual: Array
 
+    @classmethod
+    def between(cls, source: Frame, target: Frame) -> "AffineMap":
+        """The map from one frame to another, its low bits in the residuals."""
+        if source.power is not None:
+            # The unit keeps its power, since it may be too small without.
+            power = source.power
+            source = Frame(source.origin / power, source.residual / power, source.unit)
+            target = target._replace(unit=target.unit * power)
+        target = target.solid(source.unit)
+        center, offset = two_sum(*source[:2]), two_sum(*target[:2])
+        return cls(*center, source.unit, target.unit, *offset)
+
+    @property
+    def source(self) -> Frame:
+        """The frame on the side of x."""
+        return Frame(self.center, self.center_residual, self.divisor)
+
+    @property
+    def target(self) -> Frame:
+        """The frame on the side of y."""
+        return Frame(self.offset, self.offset_residual, self.factor)
+
+    @quiet
     def __call__(self, x: Array, /, *, out: Array | None = None) -> Array:
         """The map applied to an array that broadcasts against it; dtype as `x`.
 
@@ -71,14 +93,15 @@ class AffineMap(NamedTuple):
             _checks.writable(out, x)
             for field in self:
                 _checks.broadcasts("map", field, _checks.shape(x))
-        return transform(self, x, out=out)
+        return apply(self.source, self.target, x, out=out)
 
+    @quiet
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
         """The map that applies `inner`, then this one."""
         if not isinstance(inner, AffineMap):
             return NotImplemented
         _checks.namespace(outer=self.center, inner=inner.center)
-        return compose(self, inner)
+        return AffineMap.between(inner.source, carried(inner.target, self.source, self.target))
 
     @property
     def inv(self) -> "AffineMap":
@@ -132,7 +155,7 @@ class AffineMap(NamedTuple):
 AffineMap.__array_ufunc__ = None  # type: ignore[attr-defined]
 
 
-@_blocks.quiet
+@quiet
 def standardizer(
     x: Array | Moments,
     /,
@@ -195,15 +218,18 @@ def standardizer(
     )
     if isinstance(x, Moments):
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        return solid(standardize(taken(x, x.mean, options), scale, bias, options))
-    reduced, where, scale, bias = _checks.operands(
-        x, axis, channel_axis, where, scale=scale, bias=bias
-    )
-    sample = statistics(x, where, reduced, options)
-    return _finished(standardize(sample, scale, bias, options), sample.power)
+        data = Data(x.mean, None, (), options, _checks.recipe(x.mean, precision))
+        sample = as_sample(x, data)
+    else:
+        data, scale, bias = _checks.data(
+            x, axis, channel_axis, where, options=options, scale=scale, bias=bias
+        )
+        sample = statistics(data)
+    scale, bias = (as_dtype_of(a, sample.pivot) for a in (scale, bias))
+    return AffineMap.between(*affine(sample, scale, bias, options=options))
 
 
-@_blocks.quiet
+@quiet
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
     """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
 
@@ -243,239 +269,16 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
         if not isinstance(one, AffineMap):
             raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
     xp = _checks.mixture(maps, weights)
-    maps = [solid(one) for one in maps]
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
-    scales = [weight * one.scale for one, weight in zip(maps, weights, strict=True)]
+    scales = [abs(weight * one.scale) for one, weight in zip(maps, weights, strict=True)]
     # Around the center of the steepest map the others' offsets cancel least.
-    around, steepest = maps[0], abs(scales[0])
+    source, steepest = maps[0].source, scales[0]
     for one, scale in zip(maps[1:], scales[1:], strict=True):
-        steeper = abs(scale) > steepest
-        around = AffineMap(*(xp.where(steeper, a, b) for a, b in zip(one, around, strict=True)))
-        steepest = xp.where(steeper, abs(scale), steepest)
-    factor = offset = residual = xp.zeros_like(steepest)
-    for one, weight, scale in zip(maps, weights, scales, strict=True):
-        # The ratio is 1 for equal units of length; beside a weight of 0 it could overflow.
-        close = abs(around.divisor) * 2.0**-100 < abs(one.divisor)
-        ratio = around.divisor / xp.where(close, one.divisor, 1.0)
-        factor = factor + xp.where(close, weight * one.factor * ratio, scale * around.divisor)
-        gap, low = two_sum(around.center, -one.center)
-        low = low + (around.center_residual - one.center_residual)
-        for term in (weight * one.offset, scale * gap):
-            offset, error = two_sum(offset, term)
-            residual = residual + error
-        residual = residual + (weight * one.offset_residual + scale * low)
-    offset, residual = two_sum(offset, residual)
-    return around._replace(factor=factor, offset=offset, offset_residual=residual)
-
-
-@_blocks.quiet
-def normalize(
-    build: Callable[..., AffineMap],
-    x: Array,
-    *operands: Any,
-    axis: tuple[int, ...],
-    options: _checks.Options,
-    where: Array | None = None,
-    given: Sample | None = None,
-    out: Array | None = None,
-    keep: bool = False,
-) -> Any:
-    """`x` under the map that `build(sample, *operands)` makes of its statistics.
-
-    With `keep`, that map as well.
-    """
-    _checks.writable(out, x)
-    if given is not None or _blocks.is_long(x, axis):
-        known = statistics(x, where, axis, options) if given is None else given
-        map = solid(build(known, *operands))
-        y = transform(map, x, known.power, out=out, gaps=where is not None, least=1.0)
-        return (y, _finished(map, known.power)) if keep else y
-    recipe = _checks.recipe(x, options.precision)
-    once = recipe.once
-
-    def kernel(x: Array, where: Array, *arguments: Any) -> Any:
-        *operands, place = arguments
-        sample, d = measure(x, where, place, recipe)
-        sample = corrected(sample, options)
-        # The map makes up for the rest, which saves a pass where each counts.
-        folded = place.cut or once
-        rest = 0.0 if folded else sample.rest
-        centred = d if folded else d - rest
-        y = _stretch(build(sample, *operands), centred, sample.near, rest, once)
-        y = y._replace(gaps=where is not None)
-        return (y, *sample) if keep else (y,)
-
-    y, *fields = _blocks.each(kernel, x, where, *operands, axis=axis, dtype=recipe.work, out=out)
-    if not keep:
-        return y
-    sample = Sample(*fields)
-    return y, _finished(build(sample, *operands), sample.power)
-
-
-@_blocks.quiet
-def transform(
-    map: AffineMap,
-    x: Array,
-    power: Array | None = None,
-    *,
-    out: Array | None = None,
-    gaps: bool = False,
-    least: float = 0.0,
-) -> Array:
-    """The map applied to x, or to x · power, block by block where that can be done.
-
-    The results are wanted to the precision of their instance's largest, or that of `least`.
-    """
-    xp = array_api_compat.array_namespace(x)
-    dtype = xp.result_type(x, map.center)
-    once = dtype == xp.float64 and x.dtype != dtype
-    if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
-        y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
-        return xp.astype(y, x.dtype, copy=False)
-
-    def kernel(x: Array, map: AffineMap, power: Array, place: Place) -> Any:
-        x = x if power is None else x * power
-        return (apply(map, x, once, least if place.cut else None)._replace(gaps=gaps),)
-
-    map = AffineMap(*(_checks.aligned(xp, field, x.ndim) for field in map))
-    shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in map))
-    return _blocks.each(kernel, x, map, power, axis=shared, dtype=dtype, out=out, whole=False)[0]
-
-
-def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options) -> AffineMap:
-    """The map to mean 0 and variance 1, then the scale and bias; of no sample, the identity.
-
-    As the sample is of the data times a power of two, so is the map.
-    """
-    xp = array_api_compat.array_namespace(sample.near)
-    unit = 1.0 if sample.power is None else sample.power
-    std = _deviation(xp, sample, options)
-    if not options.eps:
-        std = xp.where(std == 0, unit, std)
-    map = then(AffineMap(sample.near, sample.rest, std, 1.0, 0.0, 0.0), scale, bias)
-    if not is_array(sample.count):
-        return map
-    unseen, map = sample.count == 0, solid(map)
-    return map._replace(
-        divisor=xp.where(unseen, unit, map.divisor),
-        factor=xp.where(unseen, 1.0, map.factor),
-        offset=xp.where(unseen, 0.0, map.offset),
-    )
-
-
-def _deviation(xp: Any, sample: Sample, options: _checks.Options) -> Array:
-    """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
-    variance, power, eps = sample.variance, sample.power, options.eps
-    clamp = options.eps_mode == "clamp"
-
-    def root(a: Array) -> Array:
-        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
-
-    if not eps:
-        return root(variance)
-    if power is None:
-        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
-    # The square of the power may be too large or too small to multiply eps with.
-    std, least = root(variance), math.sqrt(eps) * power
-    large, small = xp.where(std < least, least, std), xp.where(std < least, std, least)
-    ratio = small / large
-    together = large if clamp else large * xp.sqrt(1 + ratio * ratio)
-    usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
-    return xp.where(power == 1, xp.sqrt(usual), together)
-
-
-def rescaled(map: AffineMap, power: Array | None) -> AffineMap:
-    """The map of x · power that does to it what `map` does to x."""
-    if power is None:
-        return map
-    center, residual = map.center * power, map.center_residual * power
-    return map._replace(center=center, center_residual=residual, factor=map.factor / power)
-
-
-@_blocks.quiet
-def compose(outer: AffineMap, inner: AffineMap) -> AffineMap:
-    """The map that applies `inner`, then `outer`."""
-    gap, residual = two_sum(inner.offset, -outer.center)
-    residual = residual + (inner.offset_residual - outer.center_residual)
-    unit = outer.factor / outer.divisor
-    offset, low = two_sum(outer.offset, gap * unit)
-    offset, low = two_sum(offset, low + (outer.offset_residual + residual * unit))
-    factor = inner.factor / outer.divisor * outer.factor
-    return inner._replace(factor=factor, offset=offset, offset_residual=low)
-
-
-def _finished(map: AffineMap, power: Array | None) -> AffineMap:
-    """The map of x, from that of x · power."""
-    return solid(rescaled(map, None if power is None else 1 / power))
-
-
-def solid(map: AffineMap) -> AffineMap:
-    """The map with arrays for numbers, and its center and offset rounded with what is left."""
-    zero = array_api_compat.array_namespace(map.center).zeros_like(map.divisor)
-    center, offset = two_sum(map.center, map.center_residual), map.offset + zero
-    return AffineMap(*center, map.divisor, map.factor + zero, offset, map.offset_residual + zero)
-
-
-def identity(shaped: Array) -> AffineMap:
-    """The map y = x, with fields shaped as an array."""
-    xp = array_api_compat.array_namespace(shaped)
-    zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
-    return AffineMap(zero, zero, one, one, zero, zero)
-
-
-def then(inner: AffineMap, scale: Any, bias: Any) -> AffineMap:
-    """The map that gives inner(x) · scale + bias."""
-    if scale is not None:
-        scale = as_dtype_of(scale, inner.divisor)
-        level = (inner.offset, inner.offset_residual)
-        offset, residual = (a * scale if is_array(a) else a for a in level)
-        factor = inner.factor * scale
-        inner = inner._replace(factor=factor, offset=offset, offset_residual=residual)
-    if bias is not None:
-        inner = inner._replace(offset=inner.offset + as_dtype_of(bias, inner.divisor))
-    return inner
-
-
-def apply(map: AffineMap, x: Array, once: bool, least: float | None = None) -> Line:
-    """The map applied to an array in the dtype worked in, to be rounded once after, or not.
-
-    With `least`, as in `transform`, values may be looked at.
-    """
-    xp = array_api_compat.array_namespace(x)
-    if once:
-        near = map.center
-        if least is not None:
-            # As in `measure`: the wider type has bits enough to leave out a small shift.
-            offset = abs(map.offset)
-            reach = CLOSE * xp.where(offset > least, offset, least)
-            close = abs(near * map.scale) <= reach
-            if xp.all(close):
-                return _stretch(map, x, 0.0, 0.0, once)
-            near = xp.where(close, 0.0, near)
-        return _stretch(map, x - near, near, 0.0, once)
-    # The low bits go to the side whose own numbers are small enough to hold them.
-    scale = map.scale
-    held = (abs(map.center * scale) <= abs(map.offset)) & (scale != 0)
-    low = map.center_residual - map.offset_residual / xp.where(scale == 0, 1.0, scale)
-    width = abs(map.divisor / xp.where(map.factor == 0, 1.0, map.factor))
-    power = invertible(xp, abs(map.center), width)
-    near = (map.center + xp.where(held, low, 0.0)) * power
-    return _stretch(rescaled(map, power), x * power - near, near, 0.0, once)
-
-
-def _stretch(map: AffineMap, d: Array, near: Any, rest: Any, once: bool) -> Line:
-    """The map applied to x, given d = x − near − rest, whose sum is a number near the center."""
-    center, center_residual, divisor, factor, offset, offset_residual = map
-    missed = (near - center) + (rest - center_residual)
-    if once or (isinstance(factor, float) and isinstance(offset, float)):
-        slope = factor / divisor
-        return Line(d, slope, offset + (offset_residual + missed * slope), None)
-    xp = array_api_compat.array_namespace(d)
-    offset = offset + 0 * divisor
-    power = invertible(xp, abs(offset), abs(factor / divisor))
-    slope = factor * power / divisor
-    level = offset * power + (offset_residual * power + missed * slope)
-    return Line(d, slope, level, power)
+        ends = zip(one.source[:3], source[:3], strict=True)
+        source = Frame(*(xp.where(scale > steepest, a, b) for a, b in ends))
+        steepest = xp.where(scale > steepest, scale, steepest)
+    targets = [carried(source, one.source, one.target) for one in maps]
+    return AffineMap.between(source, mixed(targets, weights))
 
 
 def pick(xp: Any, array: Array, indices: Array, axis: int) -> Array:
@@ -486,10 +289,17 @@ def pick(xp: Any, array: Array, indices: Array, axis: int) -> Array:
     return twice[(slice(None),) * axis + (slice(1), ...)]
 
 
+def identity(shaped: Array) -> AffineMap:
+    """The map y = x, with fields shaped as an array."""
+    xp = array_api_compat.array_namespace(shaped)
+    zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
+    return AffineMap(zero, zero, one, one, zero, zero)
+
+
 def as_dtype_of(value: Any, array: Array) -> Any:
     """An array of the dtype of another; a number as it is."""
     if not is_array(value):
-        return value if type(value) in (int, float) else float(value)
+        return value
     xp = array_api_compat.array_namespace(array)
     return xp.astype(value, array.dtype, copy=False)
 

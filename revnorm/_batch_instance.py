@@ -4,20 +4,16 @@ from functools import partial
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import (
-    AffineMap,
-    as_dtype_of,
-    blend,
-    normalize,
-    rescaled,
-    standardize,
-    then,
-)
+from revnorm._affine import AffineMap, blend
 from revnorm._checks import Array
-from revnorm._moments import Moments, pooled, statistics, taken
-from revnorm._sample import Sample
+from revnorm._frames import UNIT, Frame, carried, mixed
+from revnorm._memory import quiet
+from revnorm._moments import Moments, as_sample, statistics
+from revnorm._normalize import apply, normalize, standard
+from revnorm._sample import Sample, pooled
 
 
+@quiet
 def batch_instance_norm(
     x: Array,
     gate: Array | float,
@@ -84,33 +80,28 @@ def batch_instance_norm(
     array([-1.342, -0.447,  0.447,  1.342])
     """
     options = _checks.options(eps=eps, precision=precision)
-    reduced, where, gate, scale, bias = _checks.operands(
-        x, axis, channel_axis, where, gate=gate, scale=scale, bias=bias
+    data, gate, scale, bias = _checks.data(
+        x, axis, channel_axis, where, options=options, gate=gate, scale=scale, bias=bias
     )
-    both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced), *reduced)
+    both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
     _checks.statistics("batch_moments", batch_moments, x, both)
     if batch_moments is None:
-        sample = statistics(x, where, reduced, options)
-        pool = pooled(sample, both[0])
-    else:
-        sample, pool = None, taken(batch_moments, x, options)
-    batch = standardize(pool, None, None, options)
-    build = partial(_gated, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, given=sample, out=out)
-    return normalize(build, x, batch, pool.power, gate, scale, bias, **keywords)
+        sample = statistics(data)
+        batch = standard(pooled(sample, both[:1]), options)
+        frames = partial(_gated, options=options)
+        return normalize(data, frames, batch, gate, scale, bias, known=sample, out=out)[0]
+    _checks.writable(out, x)
+    gate, scale, bias = data.worked((gate, scale, bias))
+    samples = as_sample(batch_moments, data), statistics(data)
+    maps = [AffineMap.between(standard(sample, options), UNIT) for sample in samples]
+    map = blend(maps, [gate, 1 - gate])
+    target = map.target.affine(scale, bias)
+    return apply(map.source, target, x, out=out, gaps=where is not None, least=1.0)
 
 
 def _gated(
-    sample: Sample,
-    batch: AffineMap,
-    power: Array | None,
-    gate: Any,
-    scale: Any,
-    bias: Any,
-    options: _checks.Options,
-) -> AffineMap:
-    instance = standardize(sample, None, None, options)
-    if sample.power is not None:
-        batch = rescaled(batch, sample.power if power is None else sample.power / power)
-    gate = as_dtype_of(gate, instance.divisor)
-    return then(blend([batch, instance], [gate, 1 - gate]), scale, bias)
+    sample: Sample, batch: Frame, gate: Any, scale: Any, bias: Any, options: _checks.Options
+) -> tuple[Frame, Frame]:
+    source = standard(sample, options)
+    target = mixed([carried(source, batch, UNIT), UNIT], [gate, 1 - gate])
+    return source, target.affine(scale, bias)

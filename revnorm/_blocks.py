@@ -1,232 +1,189 @@
-"""Pure functions run on blocks of instances that fit in the cache.
+"""Kernels run on blocks of instances that fit in the cache.
 
-A block is contiguous, its instances first and the reduced axes last and made one, whatever the
-layout of the array: so the result for an instance depends on no other, on no stride and on no
-block size. Short series of many channels stay as they are, time first, where the data are widened:
-the order of a sum is then lost in the one rounding. Only eager arrays in the processor's memory
-are cut up; all others go on whole.
+A block is a contiguous copy in NumPy, in the dtype worked in. Its reduced axes are made one: the
+last, so that the result for an instance depends on no other, on no stride and on no block size; or
+the first, where data that are widened lie so in memory and the order of a sum is lost in the one
+rounding. Only eager arrays in the processor's memory are cut up; all others go on whole.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, wraps
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
 
+from revnorm import _memory
 from revnorm._checks import Array
-from revnorm._trees import filled, is_array, leaves
+from revnorm._dtypes import rounded
+from revnorm._place import Block, Lanes, Whole
+from revnorm._trees import filled, is_array, leaves, mapped
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
 BLOCK = 3 << 16
 LONG = 1 << 17
 PART = 1 << 15
 _BUFFER = 256
-# With as many channels behind it, a reduced axis of at most such a length stays before them.
+# With as many channels behind it, a reduced axis is the first of a block instead of the last.
 CHANNELS = 16
-SEQUENCE = 1024
-# From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
-# costs several times the arithmetic.
-_HUGE = 1 << 22
-
-# Where a compiler runs a function: what it had better compute once an instance than at every
-# element. It does so for what it gives back.
-per_instance: list[Array] | None = None
 
 
-class Place(NamedTuple):
-    """Where a function is evaluated: the reduced axes, and whether on a block.
+class _Plan(NamedTuple):
+    """The axes in the order of a block, the reduced ones at `at`, and the blocks."""
 
-    On a block with `lanes` the last axis is reduced, and dot products along it are quick.
-    """
-
-    axis: tuple[int, ...]
-    cut: bool = False
-    lanes: bool = False
-
-
-class Line(NamedTuple):
-    """The values d · slope + level, over `power` if that is not None.
-
-    With `gaps`, a NaN in d is without effect on the gradients of the others.
-    """
-
-    d: Array
-    slope: Array
-    level: Array
-    power: Array | None
-    gaps: bool = False
-
-    def of_instances(self, axis: tuple[int, ...]) -> list[Array]:
-        """What is the same for all elements along `axis`."""
-        fields = leaves((self.slope, self.level, self.power))
-        return [a for a in fields if all(a.shape[one] == 1 for one in axis)]
-
-    def drawn(self) -> Array:
-        """The values, in a new array."""
-        d, slope, level, power, gaps = self
-        if gaps:
-            xp = array_api_compat.array_namespace(d)
-            # Where d is left out of the product, 0 · NaN cannot reach the gradient of the slope.
-            y = self._replace(d=xp.where(d == d, d, 0.0), gaps=False).drawn()
-            return xp.where(d == d, y, d)
-        y = d * slope + level
-        return y if power is None else y / power
-
-    def drawn_over(self) -> Array:
-        """The values, in the array of d."""
-        y = self.d
-        y *= self.slope
-        y += self.level
-        if self.power is not None and (self.power != 1).any():
-            y /= self.power
-        return y
+    order: tuple[int, ...]
+    at: int
+    place: Block
+    cuts: tuple[tuple[slice, ...], ...]
+    short_loops: bool
 
 
-def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with which NumPy says nothing of NaN, infinity and overflow in the data."""
-
-    @wraps(function)
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        if not any(type(leaf) is np.ndarray for leaf in leaves(arguments)):
-            return function(*arguments, **keywords)
-        with np.errstate(all="ignore"):
-            return function(*arguments, **keywords)
-
-    return call
-
-
-def each(
-    function: Callable[..., tuple[Any, ...]],
+def run(
+    kernel: Callable[..., tuple[Any, ...]],
     x: Array,
     *operands: Any,
     axis: tuple[int, ...],
     dtype: Any,
     out: Array | None = None,
+    result: Any = None,
     whole: bool = True,
 ) -> tuple[Any, ...]:
-    """What `function(x, *operands, place)` gives for `x` in the dtype worked in.
+    """What `kernel(place, x, *operands)` gives for arrays in the dtype worked in.
 
-    That is a Line to be rounded to the dtype of `x` and put into `out`, or None, then arrays
-    with `axis` at size 1, numbers and None. Without `whole`, instances may be cut up as well.
+    That is None or an array like `x`, to be rounded to the dtype `result` or that of `x` and put
+    into `out`; then arrays with `axis` at size 1, numbers and None. Without `whole`, instances may
+    be cut up as well.
     """
-    if is_cut(x, *operands):
-        inner = math.prod(x.shape[axis[-1] + 1 :]) if axis else 0
-        if not whole and inner >= _BUFFER:
-            # Loops along the last axes are long enough as they are.
-            axis = ()
-        length = math.prod(x.shape[one] for one in axis) if axis else x.shape[-1]
-        turned = len(axis) > 0 and length <= SEQUENCE and inner >= CHANNELS and _widened(x, dtype)
-        # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
-        # takes longer than the loop, unless the loops are short. The setting ends with errstate.
+    result = x.dtype if result is None else result
+    if _memory.is_cut(x, *operands):
         with np.errstate(all="ignore"):
-            if length >= _BUFFER or turned:
-                np.setbufsize(_BUFFER)
-            return _each(function, x, operands, axis, dtype, out, whole, turned)
+            return _in_blocks(kernel, x, operands, axis, dtype, out, result, whole)
     xp = array_api_compat.array_namespace(x)
-    first, *others = function(xp.astype(x, dtype, copy=False), *operands, Place(axis))
-    if first is not None:
-        if per_instance is not None:
-            per_instance.extend(first.of_instances(axis))
-        first = xp.astype(first.drawn(), x.dtype, copy=False)
-    if out is None or first is None:
-        return first, *others
-    out[...] = first
+
+    def widened(a: Array) -> Array:
+        return a if xp.isdtype(a.dtype, "bool") else xp.astype(a, dtype, copy=False)
+
+    y, *others = kernel(Whole(axis), *mapped(widened, (x, *operands)))
+    if y is None:
+        return y, *others
+    y = rounded(xp, y, result)
+    if out is None:
+        return y, *others
+    out[...] = y
     return out, *others
-
-
-def is_cut(x: Array, *operands: Any) -> bool:
-    """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
-    if type(x) is np.ndarray:
-        return x.size > 0
-    return array_api_compat.is_torch_array(x) and _is_plain_torch(x, leaves(operands))
 
 
 def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     """Whether an instance is to be measured in parts."""
-    return is_cut(x) and math.prod(x.shape[one] for one in axis) > LONG
+    return _memory.is_cut(x) and math.prod(x.shape[one] for one in axis) > _longest(x, axis)[0]
 
 
-def memory_for(x: Array) -> Array | None:
-    """Memory for a result as large as x, where it had better be asked for by NumPy; else None."""
-    large = math.prod(x.shape) * x.dtype.itemsize >= _HUGE
-    return _empty(x, x.shape, x.dtype) if large else None
-
-
-def parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> Iterator[tuple[Array, Array]]:
+def parts(
+    x: Array, where: Array | None, axis: tuple[int, ...]
+) -> Iterator[tuple[Array, Array | None]]:
     """`x` and `where` cut along `axis`, at places that depend on the lengths alone."""
-    for cut in _rectangles([x.shape[one] for one in axis], PART):
+    for cut in _rectangles([x.shape[one] for one in axis], _longest(x, axis)[1]):
         at = [slice(None)] * x.ndim
         for one, piece in zip(axis, cut, strict=True):
             at[one] = piece
         yield x[tuple(at)], None if where is None else _at(where, tuple(at))
 
 
-@cache
-def _keep_pages() -> None:
-    """Lets malloc keep the pages of temporaries, where it would give each back and fetch it anew.
+def _longest(x: Array, axis: tuple[int, ...]) -> tuple[int, int]:
+    """The longest instance to be measured in one, and the longest part of another."""
+    memory = _memory.order(x)
+    inner = _inner(tuple(x.shape), memory, axis)
+    if inner < CHANNELS or not _memory.is_narrow(x):
+        return LONG, PART
+    return min(LONG, 2 * BLOCK // inner), min(PART, max(BLOCK // inner, 1))
 
-    glibc serves sizes up to the largest that it has mapped and freed from its own heap, see
-    mallopt(3) on M_MMAP_THRESHOLD; others have no such limit.
-    """
-    np.empty(1 << 24, np.uint8)
 
-
-def _each(
-    function: Any,
-    x: Array,
-    operands: Any,
-    axis: Any,
-    dtype: Any,
-    out: Any,
-    whole: bool,
-    turned: bool,
+def _in_blocks(
+    kernel: Any, x: Any, operands: Any, axis: Any, dtype: Any, out: Any, result: Any, whole: bool
 ) -> tuple[Any, ...]:
     _keep_pages()
-    order = (*(i for i in range(x.ndim) if i not in axis), *axis)
-    rows = len(order) - len(axis)
-    place = Place((0,), True) if turned else Place((rows,), True, type(x) is np.ndarray)
-    forth, back = (rows, *range(rows)), (*range(1, rows + 1), 0)
-    given, *arrays = (x, *leaves(operands))
+    arrays = [x, *leaves(operands)]
     if out is not None:
-        given, *arrays = (_apart(a, out) for a in (given, *arrays))
-    x, *arrays = (_permuted(a, order) for a in (given, *arrays))
+        arrays = [_memory.apart(a, out) for a in arrays]
+    work = _memory.numpy_dtype(dtype)
+    sizes, memory = tuple(x.shape), _memory.order(x)
+    plan = _plan(sizes, memory, axis, _memory.numpy_dtype(x.dtype) != work, whole, BLOCK)
+    group = plan.at, len(axis)
+    views = [_memory.view(a).permute(plan.order) for a in arrays]
+    shape = tuple(sizes[i] for i in plan.order)
+    target = None if out is None else _memory.view(out).permute(plan.order)
+    kept = tuple(1 if i in axis else size for i, size in enumerate(sizes))
     others: list[Any] = []
-    target = None if out is None else _permuted(out, order)
-    for cut in _cuts(x.shape, rows, whole):
-        piece = x[cut]
-        block, *laid = (
-            _flat(a, piece.shape, rows) for a in (piece, *(_at(a, cut) for a in arrays))
-        )
-        if turned:
-            block, *laid = (a.transpose(forth) for a in (block, *laid))
-        block = _contiguous(block, dtype)
-        first, *rest = function(block, *(filled(operands, iter(laid)) if laid else operands), place)
-        if first is not None:
+    if plan.short_loops:
+        # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
+        # takes longer than the loop, unless the loops are short. The setting ends with errstate.
+        np.setbufsize(_BUFFER)
+    for cut in plan.cuts:
+        piece = _cut_shape(shape, cut)
+        laid = [view.block(cut, piece, group, work) for view in views]
+        given = filled(operands, iter(laid[1:])) if len(laid) > 1 else operands
+        y, *rest = kernel(plan.place, laid[0], *given)
+        if y is not None:
             if target is None:
-                out = _empty(given, given.shape, given.dtype)
-                target = _permuted(out, order)
-            y = first.drawn_over()
-            target[cut] = (y.transpose(back) if turned else y).reshape(piece.shape)
+                out = _memory.empty_like(x, result)
+                target = _memory.view(out).permute(plan.order)
+            target.write(cut, y.reshape(piece))
         if not others:
-            others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
+            others = [np.empty(kept, a.dtype) if is_array(a) else a for a in rest]
         for other, part in zip(others, rest, strict=True):
             if is_array(other):
-                other[cut[:rows]] = part.transpose(back) if turned else part
-    kept = [1 if i in axis else size for i, size in enumerate(given.shape)]
-    return out, *(o.reshape(kept) if is_array(o) else o for o in others)
+                into = _at(other.transpose(plan.order), cut)
+                into[...] = part.reshape(into.shape)
+    return out, *(_memory.as_library(a, x) if is_array(a) else a for a in others)
 
 
-def _cuts(shape: Sequence[int], rows: int, whole: bool) -> Iterator[tuple[slice, ...]]:
-    length = math.prod(shape[rows:])
-    if not whole and length > BLOCK:
-        yield from _rectangles(shape, BLOCK)
+@lru_cache(1024)
+def _plan(
+    shape: tuple[int, ...],
+    memory: tuple[int, ...],
+    axis: tuple[int, ...],
+    widened: bool,
+    whole: bool,
+    limit: int,
+) -> _Plan:
+    inner = _inner(shape, memory, axis)
+    if not whole and inner >= _BUFFER:
+        # Loops along the last axes are long enough as they are.
+        axis = ()
+    kept = tuple(i for i in memory if i not in axis)
+    length = math.prod(shape[one] for one in axis)
+    if axis and widened and inner >= CHANNELS:
+        order, at, place = (*axis, *kept), 0, Block((0,))
+    elif axis:
+        order, at, place = (*kept, *axis), len(kept), Lanes((len(kept),))
+    else:
+        order, at, place = memory, len(shape), Block(())
+        length = shape[memory[-1]] if shape else 1
+    sizes = [shape[i] for i in order]
+    cuts = tuple(_cuts(sizes, at, len(axis), limit, whole))
+    return _Plan(order, at, place, cuts, length >= _BUFFER or at == 0)
+
+
+def _inner(shape: tuple[int, ...], memory: tuple[int, ...], axis: tuple[int, ...]) -> int:
+    """How many elements lie together behind the reduced axes."""
+    last = max((memory.index(one) for one in axis), default=len(memory))
+    return math.prod(shape[i] for i in memory[last + 1 :])
+
+
+def _cuts(
+    sizes: Sequence[int], at: int, reduced: int, limit: int, whole: bool
+) -> Iterator[tuple[slice, ...]]:
+    """Blocks of about `limit` elements; the axes at `at` are cut only if need be, and may be."""
+    lengths = sizes[at : at + reduced]
+    length = math.prod(lengths)
+    rest = [*sizes[:at], *sizes[at + reduced :]]
+    if not whole and length > limit:
+        yield from _rectangles(sizes, limit)
         return
-    for cut in _rectangles(shape[:rows], max(1, BLOCK // length)):
-        yield (*cut, *(slice(None) for _ in shape[rows:]))
+    for cut in _rectangles(rest, max(1, limit // length)):
+        yield (*cut[:at], *(slice(None) for _ in lengths), *cut[at:])
 
 
 def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:
@@ -243,72 +200,21 @@ def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]
             yield (slice(start, stop), *cut)
 
 
+def _cut_shape(shape: tuple[int, ...], cut: tuple[slice, ...]) -> tuple[int, ...]:
+    return tuple(len(range(*one.indices(n))) for n, one in zip(shape, cut, strict=True))
+
+
 def _at(array: Array, cut: tuple[slice, ...]) -> Array:
     """A cut of an array that broadcasts against the one that the cut was made for."""
     whole = slice(None)
     return array[tuple(whole if n == 1 else c for n, c in zip(array.shape, cut, strict=True))]
 
 
-def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
-    """The axes behind the first `rows` made one, broadcast among themselves where they vary."""
-    inner = array.shape[rows:]
-    if math.prod(inner) > 1 and inner != shape[rows:]:
-        xp = array_api_compat.array_namespace(array)
-        array = xp.broadcast_to(array, (*array.shape[:rows], *shape[rows:]))
-    return array.reshape((*array.shape[:rows], math.prod(array.shape[rows:])))
+@cache
+def _keep_pages() -> None:
+    """Lets malloc keep the pages of temporaries, where it would give each back and fetch it anew.
 
-
-def _permuted(array: Array, order: tuple[int, ...]) -> Array:
-    if order == tuple(range(array.ndim)):
-        return array
-    return array_api_compat.array_namespace(array).permute_dims(array, order)
-
-
-def _room(part: Any, shape: Sequence[int]) -> Any:
-    return _empty(part, shape, part.dtype) if is_array(part) else part
-
-
-def _widened(x: Array, dtype: Any) -> bool:
-    return type(x) is np.ndarray and x.dtype != dtype == np.float64
-
-
-def _is_plain_torch(x: Array, others: list[Array]) -> bool:
-    torch = sys.modules["torch"]
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    arrays = [x, *others]
-    plain = all(type(a) in (torch.Tensor, torch.nn.Parameter) for a in arrays)
-    recorded = torch.is_grad_enabled() and any(a.requires_grad for a in arrays)
-    watched = (
-        torch._C._functorch.peek_interpreter_stack() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
-    return plain and not recorded and not watched and x.device.type == "cpu" and x.numel() > 0
-
-
-def _empty(like: Array, shape: Sequence[int], dtype: Any) -> Array:
-    if type(like) is np.ndarray:
-        return np.empty(shape, dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size < _HUGE:
-        return like.new_empty(tuple(shape), dtype=dtype)
-    memory = sys.modules["torch"].from_numpy(np.empty(size, np.uint8))
-    return memory.view(dtype).reshape(tuple(shape))
-
-
-def _contiguous(array: Array, dtype: Any) -> Array:
-    if type(array) is np.ndarray:
-        return np.ascontiguousarray(array, dtype)
-    return array.to(dtype).contiguous()
-
-
-def _apart(array: Array, out: Array) -> Array:
-    """The array, or a copy if writing to `out` would change what is still to be read."""
-    if type(out) is np.ndarray:
-        shared = np.may_share_memory(array, out)
-        aligned = array.ctypes.data == out.ctypes.data and array.strides == out.strides
-        return array.copy() if shared and not aligned else array
-    shared = array.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
-    aligned = array.data_ptr() == out.data_ptr() and array.stride() == out.stride()
-    return array.clone() if shared and not aligned else array
+    glibc serves sizes up to the largest that it has mapped and freed from its own heap, see
+    mallopt(3) on M_MMAP_THRESHOLD; others have no such limit.
+    """
+    np.empty(1 << 24, np.uint8)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
-Array = Any
+from revnorm._trees import Array, mapped
 
 # What a function may be called without, and what may be 1-D along `channel_axis`.
 _OPTIONAL = ("scale", "bias")
@@ -55,11 +55,30 @@ def has_float64(xp: Any, device: Any) -> bool:
 
 
 class Recipe(NamedTuple):
-    """The dtype worked in, the one to sum in if plain sums do, and whether all is rounded once."""
+    """The dtype worked in, whether sums are taken in float64, and whether all is."""
 
     work: Any
-    wide: Any
-    once: bool
+    accumulate: bool
+    widened: bool
+
+
+class Data(NamedTuple):
+    """What every step on the way of the data carries, made once by the checks."""
+
+    x: Array
+    where: Array | None
+    axis: tuple[int, ...]
+    options: Options
+    recipe: Recipe
+
+    def worked(self, operands: Any) -> Any:
+        """Operands in the dtype worked in, numbers as they are."""
+
+        def widened(array: Array) -> Array:
+            xp = array_api_compat.array_namespace(array)
+            return xp.astype(array, xp.result_type(array, self.recipe.work), copy=False)
+
+        return mapped(widened, operands)
 
 
 def recipe(x: Array, precision: str) -> Recipe:
@@ -67,10 +86,10 @@ def recipe(x: Array, precision: str) -> Recipe:
     xp = array_api_compat.array_namespace(x)
     own = xp.result_type(x.dtype, xp.float32)
     if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
-        return Recipe(own, None, False)
+        return Recipe(own, False, False)
     if precision == "native":
-        return Recipe(own, xp.float64, False)
-    return Recipe(xp.float64, xp.float64, True)
+        return Recipe(own, True, False)
+    return Recipe(xp.float64, True, True)
 
 
 def options(**chosen: Any) -> Options:
@@ -80,6 +99,21 @@ def options(**chosen: Any) -> Options:
     choice("precision", given.precision, ("full", "native"))
     eps, correction = number("eps", given.eps), number("correction", given.correction)
     return given._replace(eps=eps, correction=correction)
+
+
+def data(
+    x: Array,
+    axis: Any,
+    channel_axis: Any = None,
+    where: Array = None,
+    *,
+    options: Options,
+    name: str = "x",
+    **parameters: Any,
+) -> tuple[Any, ...]:
+    """The data of a call, and its parameters laid out with the axes of `x`."""
+    reduced, where, *laid = operands(x, axis, channel_axis, where, name=name, **parameters)
+    return Data(x, where, reduced, options, recipe(x, options.precision)), *laid
 
 
 def operands(

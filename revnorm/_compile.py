@@ -16,7 +16,7 @@ from typing import Any
 
 import array_api_compat
 
-from revnorm import _blocks, _checks
+from revnorm import _checks, _memory
 from revnorm._checks import Array
 from revnorm._trees import filled, leaves, mapped
 
@@ -92,8 +92,8 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         written = chosen == "torch" and (own or out is None or _is_plain(out))
         if not written:
             tree = (arguments, {**keywords, "out": None})
-        elif out is None and takes_out and _blocks.is_cut(*given):
-            out = _blocks.memory_for(first)
+        elif out is None and takes_out and _memory.is_cut(*given):
+            out = _memory.large_like(first)
             tree = (arguments, {**keywords, "out": out})
         frame = mapped(lambda _: _HOLE, tree)
         lengths = _lengths(first, keywords)
@@ -103,7 +103,7 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
             compiled[key] = _build(function, frame, chosen, lengths)
         with _quiet(new), _doubles(chosen, own):
             shared = [leaf if own else _shared(leaf, chosen) for leaf in leaves(tree)]
-            result, _ = compiled[key](*shared)
+            result = compiled[key](*shared)
         if not own:
             result = mapped(array_api_compat.array_namespace(first).from_dlpack, result)
         if out is None:
@@ -135,25 +135,17 @@ _HOLE = _Hole()
 def _build(
     function: Callable[..., Any], frame: Any, engine: str, lengths: tuple[Any, ...]
 ) -> Callable[..., Any]:
-    """A compiled function of the arrays alone, in the order of the frame.
+    """A compiled function of the arrays alone, in the order of the frame."""
 
-    With the result it gives what is computed once an instance, which nobody needs.
-    """
-
-    def of_arrays(*arrays: Array) -> tuple[Any, list[Array]]:
+    def of_arrays(*arrays: Array) -> Any:
         arguments, keywords = filled(frame, iter(arrays))
         out = keywords.pop("out", None)
-        per_instance: list[Array] = []
-        if engine == "torch" and not any(map(_is_recorded, arrays)):
-            # PyTorch traces the assignment; no other thread gets to see it.
-            _blocks.per_instance = per_instance
         result = function(*arguments, **keywords)
-        _blocks.per_instance = None
         if out is not None:
             y, *others = result if isinstance(result, tuple) else (result,)
             out[...] = y
             result = (None, *others)
-        return result, per_instance
+        return result
 
     if engine == "jax":
         return importlib.import_module("jax").jit(of_arrays)
@@ -166,10 +158,6 @@ def _build(
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
         apart["options"] = {"cpp.simdlen": 256}
     return torch.compile(of_arrays, fullgraph=True, **apart)
-
-
-def _is_recorded(array: Array) -> bool:
-    return array_api_compat.is_torch_array(array) and array.requires_grad
 
 
 def _engine(array: Array, engine: str | None) -> str:

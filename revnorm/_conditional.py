@@ -8,8 +8,10 @@ from revnorm import _checks
 from revnorm._affine import pick
 from revnorm._checks import Array
 from revnorm._instance import instance_norm
+from revnorm._memory import quiet
 
 
+@quiet
 def conditional_instance_norm(
     x: Array,
     scales: Array,

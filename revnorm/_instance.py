@@ -3,11 +3,13 @@
 from functools import partial
 
 from revnorm import _checks
-from revnorm._affine import normalize, standardize
 from revnorm._checks import Array
-from revnorm._moments import Moments, taken
+from revnorm._memory import quiet
+from revnorm._moments import Moments, as_sample
+from revnorm._normalize import affine, normalize
 
 
+@quiet
 def instance_norm(
     x: Array,
     /,
@@ -92,11 +94,9 @@ def instance_norm(
     options = _checks.options(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
-    reduced, where, scale, bias = _checks.operands(
-        x, axis, channel_axis, where, scale=scale, bias=bias
+    data, scale, bias = _checks.data(
+        x, axis, channel_axis, where, options=options, scale=scale, bias=bias
     )
-    _checks.statistics("moments", moments, x, reduced)
-    build = partial(standardize, options=options)
-    given = None if moments is None else taken(moments, x, options)
-    keywords = dict(axis=reduced, options=options, where=where, given=given, out=out)
-    return normalize(build, x, scale, bias, **keywords)
+    _checks.statistics("moments", moments, x, data.axis)
+    known = None if moments is None else as_sample(moments, data)
+    return normalize(data, partial(affine, options=options), scale, bias, known=known, out=out)[0]

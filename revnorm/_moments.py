@@ -1,15 +1,18 @@
 """Moments of instances of any length: taken in blocks or parts, merged and pooled."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import array_api_compat
 
 from revnorm import _blocks, _checks
-from revnorm._blocks import Place
-from revnorm._checks import Array
-from revnorm._sample import Sample, between, extent, measure, reach
+from revnorm._backward import Step, through
+from revnorm._checks import Array, Data
+from revnorm._memory import quiet
+from revnorm._place import Whole
+from revnorm._sample import Sample, extent, measure, pooled, reach
 from revnorm._scaling import squarable
-from revnorm._sums import total, two_sum
+from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
@@ -34,7 +37,7 @@ class Moments(NamedTuple):
     count: Array
 
 
-@_blocks.quiet
+@quiet
 def moments(
     x: Array,
     /,
@@ -98,11 +101,11 @@ def moments(
            [2.        ]])
     """
     options = _checks.options(correction=correction, precision=precision)
-    reduced, where = _checks.operands(x, axis, where=where)
-    return plain(statistics(x, where, reduced, options))
+    data = _checks.data(x, axis, where=where, options=options)[0]
+    return as_moments(statistics(data))
 
 
-@_blocks.quiet
+@quiet
 def merge(first: Moments, second: Moments, /) -> Moments:
     """Moments of two disjoint samples taken together.
 
@@ -155,98 +158,57 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     return Moments(mean, residual, within + weight * delta * ((1 - weight) * delta), count)
 
 
-@_blocks.quiet
-def statistics(
-    x: Array, where: Array | None, axis: tuple[int, ...], options: _checks.Options
-) -> Sample:
-    """The sample that `x` is, its instances of any length."""
-    recipe = _checks.recipe(x, options.precision)
-
-    def kernel(x: Array, where: Array, power: Array, place: Place) -> Any:
-        return None, *measure(x, where, place, recipe, power)[0]
-
-    if not _blocks.is_long(x, axis):
-        sample = _blocks.each(kernel, x, where, None, axis=axis, dtype=recipe.work)[1:]
-        return corrected(Sample(*sample), options)
-    cut = list(_blocks.parts(x, where, axis))
-    power = None if recipe.once else _joint_power(cut, axis, recipe)
-    samples = [
-        Sample(*_blocks.each(kernel, *part, power, axis=axis, dtype=recipe.work)[1:])
-        for part in cut
-    ]
-    xp = array_api_compat.array_namespace(x)
-    known = [plain(sample._replace(power=None)) for sample in samples]
-    stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)), None)
-    whole = (field[0, ...] for field in pooled(stacked, 0)[:-1])
-    return corrected(Sample(*whole, power), options)
+def statistics(data: Data) -> Sample:
+    """The sample that the data are, its instances of any length."""
+    step = Step(partial(_taken, data), None, data.axis, data.recipe.work, data.recipe.accumulate)
+    return Sample(*through(step, data.x, data.where)[1:])
 
 
-def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
-    """Given moments as a sample, in no narrower dtype than is worked in for `x`."""
-    xp = array_api_compat.array_namespace(x)
-    work = _checks.recipe(x, options.precision).work
-    fields = (xp.astype(f, xp.result_type(f, work), copy=False) for f in moments)
-    return Sample._make((*fields, None))
+def as_sample(moments: Moments, data: Data) -> Sample:
+    """Given moments as a sample, in no narrower dtype than is worked in."""
+    xp = array_api_compat.array_namespace(data.x)
+    work = data.recipe.work
+    return Sample(*(xp.astype(f, xp.result_type(f, work), copy=False) for f in moments))
 
 
-@_blocks.quiet
-def pooled(sample: Sample, axis: int) -> Sample:
-    """The sample that those along an axis make together.
-
-    mean = Σ n·mean / Σ n,   variance = Σ n·(variance + (mean − mean of all)²) / Σ n
-    """
-    xp = array_api_compat.array_namespace(sample.near)
-    near, rest, variance, count, power = sample
-    if power is not None:
-        flat = (near == 0) & (variance == 0)
-        joint = xp.min(xp.where(flat, xp.inf, power), axis=axis, keepdims=True)
-        joint = xp.where(joint == xp.inf, 1.0, joint)
-        share = joint / power
-        near, rest, variance = near * share, rest * share, variance * share * share
-        power = joint
-    count = count if is_array(count) else count * xp.ones_like(near)
-    together = xp.sum(count, axis=axis, keepdims=True)
-    weight = count / xp.where(together == 0, 1.0, together)
-
-    def mean(a: Array) -> Array:
-        return total(xp, weight * a, (axis,), None)
-
-    ends = (extreme(near, axis=axis, keepdims=True) for extreme in (xp.min, xp.max))
-    middle = between(xp, mean(near), *ends)
-    d = (near - middle) + rest
-    step = mean(d)
-    d = d - step
-    return Sample(middle, step, mean(variance + d * d), together, power)
-
-
-def plain(sample: Sample) -> Moments:
+def as_moments(sample: Sample) -> Moments:
     """Moments of the data itself."""
-    near, rest, variance, count, power = sample
+    pivot, residual, variance, count, power = sample
     if not is_array(count):
-        count = array_api_compat.array_namespace(near).ones_like(near) * count
-    mean, residual = two_sum(near, rest)
+        count = array_api_compat.array_namespace(pivot).ones_like(pivot) * count
+    mean, residual = two_sum(pivot, residual)
     if power is None:
         return Moments(mean, residual, variance, count)
     return Moments(mean / power, residual / power, variance / power / power, count)
 
 
-def corrected(sample: Sample, options: _checks.Options) -> Sample:
-    """The variance divided by count − correction instead of the count."""
-    if not options.correction:
-        return sample
-    xp = array_api_compat.array_namespace(sample.near)
-    count = plain(sample).count
-    left = count - options.correction
-    return sample._replace(variance=sample.variance * (count / xp.where(left > 0, left, 1.0)))
+def _taken(data: Data, x: Array, where: Array | None, **_: Any) -> tuple[Any, ...]:
+    if not _blocks.is_long(x, data.axis):
+        return _measured(data, x, where)
+    parts = list(_blocks.parts(x, where, data.axis))
+    power = None if data.recipe.widened else _joint_power(data, parts)
+    samples = [Sample(*_measured(data, *part, power)[1:]) for part in parts]
+    xp = array_api_compat.array_namespace(x)
+    known = [as_moments(sample._replace(power=None)) for sample in samples]
+    stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)))
+    whole = (field[0, ...] for field in pooled(stacked, (0,))[:-1])
+    return None, *whole, power
 
 
-def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Array:
+def _measured(data: Data, x: Array, where: Array | None, power: Array | None = None) -> Any:
+    def kernel(place: Whole, x: Array, where: Array | None, power: Array | None) -> Any:
+        return None, *measure(place, x, where, data.recipe, power)[0]
+
+    return _blocks.run(kernel, x, where, power, axis=data.axis, dtype=data.recipe.work)
+
+
+def _joint_power(data: Data, parts: Any) -> Array:
     """The power of two for all parts of the same instances."""
-    xp = array_api_compat.array_namespace(cut[0][0])
+    xp = array_api_compat.array_namespace(data.x)
 
-    def kernel(x: Array, where: Array, place: Place) -> Any:
-        return None, *extent(xp, x, where, place.axis)
+    def kernel(place: Whole, x: Array, where: Array | None) -> Any:
+        return None, *extent(array_api_compat.array_namespace(x), x, where, place.axis)
 
-    ranges = [_blocks.each(kernel, *part, axis=axis, dtype=recipe.work)[1:] for part in cut]
-    reaches = xp.stack([reach(xp, *ends) for ends in ranges])
-    return squarable(xp, xp.max(reaches, axis=0))
+    axis, dtype = data.axis, data.recipe.work
+    ends = [_blocks.run(kernel, *part, axis=axis, dtype=dtype)[1:] for part in parts]
+    return squarable(xp, xp.max(xp.stack([reach(xp, *end) for end in ends]), axis=0))

@@ -5,12 +5,16 @@ from typing import Any
 
 import array_api_compat
 
-from revnorm import _checks
-from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
-from revnorm._checks import Array
-from revnorm._sample import Sample
+from revnorm import _blocks, _checks
+from revnorm._affine import AffineMap
+from revnorm._checks import Array, Data
+from revnorm._memory import quiet
+from revnorm._moments import statistics
+from revnorm._normalize import affine, apply, normalize
+from revnorm._place import Whole
 
 
+@quiet
 def revin(
     x: Array,
     /,
@@ -79,32 +83,45 @@ def revin(
     options = _checks.options(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
-    reduced, where, scale, bias = _checks.operands(
-        x, axis, channel_axis, where, scale=scale, bias=bias
+    data, scale, bias = _checks.data(
+        x, axis, channel_axis, where, options=options, scale=scale, bias=bias
     )
-    last = _last(x, where, reduced) if center == "last" else None
-    build = partial(_centred, options=options)
-    keywords = dict(axis=reduced, options=options, where=where, out=out, keep=True)
-    return normalize(build, x, scale, bias, last, **keywords)
+    frames = partial(affine, options=options)
+    parameters = data.worked((scale, bias))
+    if center == "mean":
+        y, sample = normalize(data, frames, *parameters, out=out, keep=True)
+        return y, AffineMap.between(*frames(sample, *parameters))
+    source, target = frames(statistics(data), *parameters)
+    last = _last(data)
+    source = source._replace(
+        origin=last if source.power is None else last * source.power, residual=0.0
+    )
+    y = apply(source, target, x, out=out, gaps=where is not None, least=1.0)
+    return y, AffineMap.between(source, target)
 
 
-def _centred(
-    sample: Sample, scale: Any, bias: Any, last: Array | None, options: _checks.Options
-) -> AffineMap:
-    map = standardize(sample, scale, bias, options)
-    if last is None:
-        return map
-    last = as_dtype_of(last, map.divisor)
-    if sample.power is not None:
-        last = last * sample.power
-    return map._replace(center=last, center_residual=0.0)
-
-
-def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
+def _last(data: Data) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
+    x, where, axis, *_ = data
     xp = array_api_compat.array_namespace(x)
     if where is None and all(_checks.is_known(x.shape[one]) for one in axis):
-        return x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
+        last = x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
+        return xp.astype(last, data.recipe.work, copy=True)
+
+    def kernel(place: Whole, x: Array, where: Array | None) -> Any:
+        return None, *_last_of(x, where, place.axis)
+
+    parts = _blocks.parts(x, where, axis) if _blocks.is_long(x, axis) else [(x, where)]
+    last: Any = 0.0
+    for part in parts:
+        _, found, seen = _blocks.run(kernel, *part, axis=axis, dtype=data.recipe.work)
+        last = xp.where(seen, found, last)
+    return last
+
+
+def _last_of(x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
+    """The last observed elements, and whether there are any."""
+    xp = array_api_compat.array_namespace(x)
     seen = xp.ones_like(x, dtype=xp.bool)
     seen = seen if where is None else where & seen
     for one in reversed(axis):
@@ -113,4 +130,4 @@ def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
         count = xp.sum(counted, axis=one, keepdims=True)
         x = xp.where(seen & (rank == count), x, xp.zeros_like(x))
         x, seen = xp.sum(x, axis=one, keepdims=True), count > 0
-    return x
+    return x, seen

@@ -1,14 +1,15 @@
 """Mean and variance of the instances in hand: the only place that reduces.
 
-    shift    a member of the sample, or the rounded mean
-    d        x − shift
-    mean     shift + E[d]
-    variance E[d²] − E[d]²
+    pivot      a number near the data
+    d          x − pivot
+    mean       pivot + E[d]
+    variance   E[d²] − E[d]²
 
-A shift by a member loses at most a factor n, by Samuelson's inequality, which float64 has to
-spare for narrower data. Where there is no wider type the shift is the mean itself, and a power of
-two keeps the squares within range. In blocks, where values can be looked at, both are left out for
-the instances that do not need them; what is done for an instance depends on no other.
+Where a wider type has bits to spare, the pivot is a member of the sample, and long instances are
+measured in segments with a member each: by Samuelson's inequality that loses at most a factor of
+their length. Elsewhere it is the mean itself, and a power of two keeps the squares within range. In
+blocks, where values can be looked at, instances that need neither get neither; what is done for an
+instance depends on no other.
 """
 
 import math
@@ -17,14 +18,18 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _checks
-from revnorm._blocks import Place
 from revnorm._checks import Array
+from revnorm._place import Lanes, Whole
 from revnorm._scaling import ordinary, squarable
-from revnorm._sums import dot, total
+from revnorm._sums import total
+from revnorm._tracing import constant
 from revnorm._trees import is_array
 
-# Up to this mean/std a wider type needs no shift: its square is what the variance loses.
+# Up to this mean/std a wider type needs no pivot: its square is what the variance loses.
 CLOSE = 16.0
+# Elements that share a pivot: their number, and that of the roundings in a plain sum of them, is
+# what the variance may lose.
+SEGMENT = 1536
 
 
 class Sample(NamedTuple):
@@ -33,117 +38,209 @@ class Sample(NamedTuple):
     The count is a number where every element of a known shape counts.
     """
 
-    near: Array
-    rest: Array
+    pivot: Array
+    residual: Array
     variance: Array
-    count: Array
-    power: Array | None
+    count: Array | int
+    power: Array | None = None
+
+    def at(self, power: Array | None) -> "Sample":
+        """The same sample, of data times another power."""
+        if self.power is None and power is None:
+            return self
+        share = (1.0 if power is None else power) / (1.0 if self.power is None else self.power)
+        pivot, residual, variance = self.pivot * share, self.residual * share, self.variance * share
+        return Sample(pivot, residual, variance * share, self.count, power)
+
+    def corrected(self, correction: float) -> "Sample":
+        """The variance divided by count − correction instead of the count."""
+        if not correction:
+            return self
+        xp = array_api_compat.array_namespace(self.pivot)
+        count = self.count + xp.zeros_like(self.pivot)
+        left = count - correction
+        return self._replace(variance=self.variance * (count / xp.where(left > 0, left, 1.0)))
+
+
+class _Sums(NamedTuple):
+    """How the observed elements of instances are added up."""
+
+    xp: Any
+    place: Whole
+    where: Array | None
+    recipe: _checks.Recipe
+    count: Array | int
+
+    def mean(self, a: Array) -> Array:
+        return self._summed(self.seen(a))
+
+    def mean_square(self, a: Array) -> Array:
+        a = self.seen(a)
+        return self._summed(a, a)
+
+    def _summed(self, a: Array, b: Array | None = None) -> Array:
+        """Unrounded where sums are wider."""
+        count = self.count
+        divisor = self.xp.where(count == 0, 1.0, count) if is_array(count) else count
+        return self.place.sum(a, b, self.xp.float64 if self.recipe.accumulate else None) / divisor
+
+    def seen(self, a: Array) -> Array:
+        return a if self.where is None else self.xp.where(self.where, a, 0.0)
+
+    def sample(self, d: Array, pivot: Array, residual: Array, power: Array | None = None) -> Sample:
+        """The sample, given the mean of d."""
+        xp = self.xp
+        square = xp.astype(self.mean_square(d), d.dtype, copy=False)
+        variance = square - residual * residual
+        return Sample(pivot, residual, xp.where(variance < 0, 0.0, variance), self.count, power)
 
 
 def measure(
+    place: Whole,
     x: Array,
     where: Array | None,
-    place: Place,
     recipe: _checks.Recipe,
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
-    """The sample, with d = x · power − near that it was taken of."""
+    """The sample, with d = x · power − pivot that it was taken of; x is in the dtype worked in."""
     xp = array_api_compat.array_namespace(x)
-    x = xp.astype(x, recipe.work, copy=False)
-    instances = _Instances(xp, where, place, recipe, _count(xp, x, place.axis, where))
-    if recipe.once and not is_array(instances.count):
-        return instances.around_member(x)
-    if place.cut and not recipe.once and power is None:
-        return instances.around_mean_if_usual(x)
-    return instances.around_mean(x, power)
+    sums = _Sums(xp, place, where, recipe, _count(xp, x, place.axis, where))
+    if recipe.widened and not is_array(sums.count):
+        return _around_members(sums, x)
+    if place.looks and not recipe.widened and power is None:
+        return _around_mean_if_usual(sums, x)
+    return _around_mean(sums, x, power)
 
 
-class _Instances(NamedTuple):
-    """How the instances of an array are summed up."""
+def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
+    """Around a member of each segment."""
+    xp, place = sums.xp, sums.place
+    if isinstance(place, Lanes):
+        return _around_zero_or_member(sums, x)
+    cut, split, outer = segments(x, place.axis)
+    if cut is None:
+        return _around_mean(sums, x, None)
+    inner = type(place)(tuple(one for one in split if one not in outer))
+    length = math.prod([cut.shape[one] for one in inner.axis])
+    pivot = constant(first(cut, inner.axis) + 0.0)
+    d = inner.minus(cut, pivot)
+    parts = sums._replace(place=inner, count=length)
+    sample = parts.sample(d, pivot, parts.mean(d))
+    if not outer:
+        return sample, d
+    whole = pooled(sample, outer)
+    if place.looks:
+        inner.minus(d, whole.pivot - pivot)
+    kept = tuple(1 if i in place.axis else size for i, size in enumerate(x.shape))
+    fields = (xp.reshape(field, kept) for field in whole[:3])
+    whole = Sample(*fields, sums.count)
+    return whole, x if place.looks else x - whole.pivot
 
-    xp: Any
-    where: Array | None
-    place: Place
-    recipe: _checks.Recipe
-    count: Any
 
-    def around_member(self, x: Array) -> tuple[Sample, Array]:
-        """Around the first element, in a type with bits to spare."""
-        xp, place = self.xp, self.place
-        near = first(x, place.axis) + 0.0
-        if place.lanes:
-            sample, d = self._around(x, xp.zeros_like(near), self._mean(x))
-            close = sample.rest * sample.rest <= CLOSE * CLOSE * sample.variance
-            if xp.all(close):
-                return sample, d
-            near = xp.where(close, 0.0, near)
-        if place.cut:
-            # The block is a wider copy of the data, which nobody else reads.
-            x -= near
-        d = x if place.cut else x - near
-        return self._around(d, near, self._mean(d))
+def _around_zero_or_member(sums: _Sums, x: Array) -> tuple[Sample, Array]:
+    """Around 0 where the mean is near, else the first element."""
+    xp, place = sums.xp, sums.place
+    pivot = first(x, place.axis) + 0.0
+    sample = sums.sample(x, xp.zeros_like(pivot), sums.mean(x))
+    close = sample.residual * sample.residual <= CLOSE * CLOSE * sample.variance
+    if xp.all(close):
+        return sample, x
+    pivot = xp.where(close, 0.0, pivot)
+    d = place.minus(x, pivot)
+    return sums.sample(d, pivot, sums.mean(d)), d
 
-    def around_mean(
-        self, x: Array, power: Array | None, usual: Array | None = None
-    ) -> tuple[Sample, Array]:
-        """Around the mean; where `usual`, of the data as they are."""
-        xp = self.xp
-        low, high = self._range(x)
-        if not self.recipe.once:
-            if power is None:
-                power = squarable(xp, reach(xp, low, high))
-            if usual is not None:
-                power = xp.where(usual, 1.0, power)
-            x, low, high = x * power, low * power, high * power
-        mean = self._mean(self._seen(x))
-        near = between(xp, xp.astype(mean, self.recipe.work, copy=False), low, high)
-        return self._around_near(x, near, mean, power)
 
-    def around_mean_if_usual(self, x: Array) -> tuple[Sample, Array]:
-        """The same, without a look at the least and greatest where the result needs none."""
-        xp = self.xp
-        mean = self._mean(self._seen(x))
-        near = xp.astype(mean, self.recipe.work, copy=False)
-        sample, d = self._around_near(x, near, mean, xp.ones_like(near))
-        usual = ordinary(xp, near, sample.variance)
-        return (sample, d) if xp.all(usual) else self.around_mean(x, None, usual)
+def _around_mean(
+    sums: _Sums, x: Array, power: Array | None, usual: Array | None = None
+) -> tuple[Sample, Array]:
+    """Around the mean; where `usual`, of the data as they are."""
+    xp, recipe = sums.xp, sums.recipe
+    low, high = extent(xp, x, sums.where, sums.place.axis)
+    if not recipe.widened:
+        if power is None:
+            power = constant(squarable(xp, reach(xp, low, high)))
+        if usual is not None:
+            power = xp.where(usual, 1.0, power)
+        x, low, high = x * power, low * power, high * power
+    mean = sums.mean(x)
+    pivot = between(xp, xp.astype(mean, x.dtype, copy=False), low, high)
+    return _around(sums, x, mean, constant(pivot), power)
 
-    def _around_near(
-        self, x: Array, near: Array, mean: Array, power: Array | None
-    ) -> tuple[Sample, Array]:
-        d = x - near
-        exact = mean.dtype == near.dtype or self.place.lanes
-        rest = self._mean(self._seen(d)) if exact else mean - near
-        return self._around(d, near, self.xp.astype(rest, self.recipe.work, copy=False), power)
 
-    def _around(
-        self, d: Array, near: Array, rest: Array, power: Array | None = None
-    ) -> tuple[Sample, Array]:
-        """The sample, given the mean of d."""
-        square = self._mean_square(self._seen(d))
-        variance = self.xp.astype(square, self.recipe.work, copy=False) - rest * rest
-        variance = self.xp.where(variance < 0, 0.0, variance)
-        return Sample(near, rest, variance, self.count, power), d
+def _around_mean_if_usual(sums: _Sums, x: Array) -> tuple[Sample, Array]:
+    """The same, without a look at the least and greatest where the result needs none."""
+    xp = sums.xp
+    mean = sums.mean(x)
+    pivot = xp.astype(mean, x.dtype, copy=False)
+    sample, d = _around(sums, x, mean, pivot, xp.ones_like(pivot))
+    usual = ordinary(xp, pivot, sample.variance)
+    return (sample, d) if xp.all(usual) else _around_mean(sums, x, None, usual)
 
-    def _seen(self, a: Array) -> Array:
-        return a if self.where is None else self.xp.where(self.where, a, 0.0)
 
-    def _mean(self, a: Array) -> Array:
-        if self.place.lanes:
-            return dot(self.xp, a, None, self.recipe.wide) / self._divisor()
-        return total(self.xp, a, self.place.axis, self.recipe.wide) / self._divisor()
+def _around(
+    sums: _Sums, x: Array, mean: Array, pivot: Array, power: Array | None
+) -> tuple[Sample, Array]:
+    d = x - pivot
+    return sums.sample(d, pivot, sums.xp.astype(sums.mean(d), pivot.dtype, copy=False), power), d
 
-    def _mean_square(self, a: Array) -> Array:
-        if self.place.lanes:
-            return dot(self.xp, a, a, self.recipe.wide) / self._divisor()
-        return total(self.xp, a * a, self.place.axis, self.recipe.wide) / self._divisor()
 
-    def _divisor(self) -> Array | int:
-        count = self.count
-        return self.xp.where(count == 0, 1.0, count) if is_array(count) else count
+def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
+    """The sample that those along some axes make together.
 
-    def _range(self, x: Array) -> tuple[Array, Array]:
-        return extent(self.xp, x, self.where, self.place.axis)
+    mean = Σ n·mean / Σ n,   variance = Σ n·(variance + (mean − mean of all)²) / Σ n
+    """
+    xp = array_api_compat.array_namespace(sample.pivot)
+    if sample.power is not None:
+        flat = (sample.pivot == 0) & (sample.variance == 0)
+        joint = xp.min(xp.where(flat, xp.inf, sample.power), axis=axis, keepdims=True)
+        sample = sample.at(constant(xp.where(joint == xp.inf, 1.0, joint)))
+    pivot, residual, variance, count, power = sample
+    if is_array(count):
+        together = xp.sum(count, axis=axis, keepdims=True)
+        weight = count / xp.where(together == 0, 1.0, together)
+    else:
+        parts = math.prod([pivot.shape[one] for one in axis])
+        together, weight = count * parts, 1 / parts
+
+    def mean(a: Array) -> Array:
+        return total(xp, weight * a, axis, None)
+
+    low, high = extent(xp, pivot, None, axis)
+    middle = constant(between(xp, mean(pivot), low, high))
+    d = (pivot - middle) + residual
+    step = mean(d)
+    d = d - step
+    return Sample(middle, step, mean(variance + d * d), together, power)
+
+
+def segments(
+    x: Array, axis: tuple[int, ...]
+) -> tuple[Array | None, tuple[int, ...], tuple[int, ...]]:
+    """x with an axis split so that the inner reduced ones make a segment.
+
+    Gives with it the reduced axes as they lie then, and those among them that count segments; no
+    array where the lengths have no divisors for that.
+    """
+    left = SEGMENT
+    for at, one in reversed(list(enumerate(axis))):
+        size = x.shape[one]
+        if size <= left:
+            left //= size
+            continue
+        part = _divisor(size, left)
+        if part * 8 < left:
+            return None, axis, ()
+        xp = array_api_compat.array_namespace(x)
+        shape = (*x.shape[:one], size // part, part, *x.shape[one + 1 :])
+        outer = (*axis[:at], one)
+        return xp.reshape(x, shape), (*outer, one + 1, *(i + 1 for i in axis[at + 1 :])), outer
+    return x, axis, ()
+
+
+def _divisor(number: int, most: int) -> int:
+    while number % most:
+        most -= 1
+    return most
 
 
 def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:

@@ -3,11 +3,14 @@
 from functools import partial
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._checks import Array
+from revnorm._frames import Frame
+from revnorm._memory import quiet
+from revnorm._normalize import affine, normalize
 from revnorm._sample import Sample
 
 
+@quiet
 def spatially_adaptive_norm(
     x: Array,
     scale_map: Array,
@@ -60,15 +63,13 @@ def spatially_adaptive_norm(
     array([4., 7.])
     """
     options = _checks.options(eps=eps, precision=precision)
-    reduced, _, scale_map, bias_map = _checks.operands(
-        x, axis, scale_map=scale_map, bias_map=bias_map
+    data, scale_map, bias_map = _checks.data(
+        x, axis, options=options, scale_map=scale_map, bias_map=bias_map
     )
-    build = partial(_varying, options=options)
-    keywords = dict(axis=reduced, options=options, out=out)
-    return normalize(build, x, scale_map, bias_map, **keywords)
+    return normalize(data, partial(_varying, options=options), scale_map, bias_map, out=out)[0]
 
 
 def _varying(
     sample: Sample, scale_map: Array, bias_map: Array, options: _checks.Options
-) -> AffineMap:
-    return standardize(sample, 1 + as_dtype_of(scale_map, sample.near), bias_map, options)
+) -> tuple[Frame, Frame]:
+    return affine(sample, 1 + scale_map, bias_map, options=options)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
-from revnorm._checks import Array
+Array = Any
 
 
 def is_array(value: Any) -> bool:

@@ -1,0 +1,254 @@
+"""The way back of every kernel, in PyTorch: two touches of the elements, as the way there.
+
+With g the cotangent of y = d · slope + level, an instance
+
+    pulls      Σ g·d on its slope and Σ g on its level
+    from where its library's own autograd goes on to residual, variance and operands
+    and gives  dx = g · slope + d · b + a
+    with       b = 2 · dvariance / n,   a = dresidual / n − b · residual
+
+Nothing is kept but x, the sample and the operands. A backward that is to be differentiated again
+runs through the plain functions instead, and so does whatever PyTorch traces or transforms.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from revnorm import _blocks, _memory
+from revnorm._checks import Array
+from revnorm._frames import Line
+from revnorm._place import Whole
+from revnorm._sample import Sample
+from revnorm._trees import filled, is_array, leaves
+
+
+class Step(NamedTuple):
+    """What is done with the elements of x, and how an instance's line comes about.
+
+    `forward(x, where, *operands, out=None, keep=True)` gives y or None, then the fields of a
+    Sample if one is taken.
+    `lowered(sample, *operands)` gives the line that y was drawn with.
+    """
+
+    forward: Callable[..., tuple[Any, ...]]
+    lowered: Callable[..., Line] | None
+    axis: tuple[int, ...]
+    dtype: Any
+    accumulate: bool
+    gaps: bool = False
+
+
+def through(
+    step: Step,
+    x: Array,
+    where: Array | None,
+    *operands: Any,
+    out: Array | None = None,
+    keep: bool = True,
+) -> tuple[Any, ...]:
+    """What the step gives, with this backward where PyTorch records it.
+
+    Without `keep` the sample may be left out.
+    """
+    recorded = array_api_compat.is_torch_array(x) and _memory.is_recorded(x, *operands)
+    if not recorded or not _memory.is_eager(x, *operands):
+        return step.forward(x, where, *operands, out=out, keep=keep)
+    y, *others = _function().apply(step, operands, x, where, *leaves(operands))
+    if out is None or y is None:
+        return y, *others
+    out[...] = y
+    return out, *others
+
+
+@cache
+def _function() -> Any:
+    torch = sys.modules["torch"]
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, step: Step, frame: Any, x: Any, where: Any, *flat: Any) -> Any:
+            y, *sample = step.forward(x, where, *filled(frame, iter(flat)))
+            arrays = [a for a in sample if is_array(a)]
+            ctx.step, ctx.frame = step, frame
+            ctx.sample = [None if is_array(a) else a for a in sample]
+            ctx.held = [is_array(a) for a in sample]
+            ctx.save_for_backward(x, where, *arrays, *flat)
+            ctx.set_materialize_grads(False)
+            ctx.mark_non_differentiable(
+                *(a for i, a in enumerate(sample) if is_array(a) and i not in (1, 2))
+            )
+            return (y, *sample)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, *pulls: Any) -> Any:
+            if all(pull is None for pull in (g, *pulls)):
+                return (None,) * len(ctx.needs_input_grad)
+            x, where, *rest = ctx.saved_tensors
+            taken = iter(rest)
+            sample = [next(taken) if held else a for held, a in zip(ctx.held, ctx.sample)]
+            flat = list(taken)
+            needed = [ctx.needs_input_grad[2], *ctx.needs_input_grad[4:]]
+            given = (ctx.step, ctx.frame, x, where, flat, needed, g, pulls)
+            if torch.is_grad_enabled():
+                grads = _again(torch, *given)
+            else:
+                grads = _pulled_back(torch, *given, Sample(*sample) if sample else None)
+            return None, None, grads[0], None, *grads[1:]
+
+    return Recorded
+
+
+def _again(
+    torch: Any,
+    step: Step,
+    frame: Any,
+    x: Any,
+    where: Any,
+    flat: Any,
+    needed: Any,
+    g: Any,
+    pulls: Any,
+) -> list[Any]:
+    """The gradients as functions that can be differentiated."""
+    outputs = step.forward(x, where, *filled(frame, iter(flat)))
+    pairs = [
+        (a, pull) for a, pull in zip(outputs, (g, *pulls)) if pull is not None and a.requires_grad
+    ]
+    return _vjp(torch, pairs, [x, *flat], needed, create_graph=True)
+
+
+def _vjp(torch: Any, pairs: Any, inputs: Any, needed: Any, **options: Any) -> list[Any]:
+    grads: list[Any] = [None] * len(inputs)
+    at = [i for i, one in enumerate(needed) if one]
+    if pairs and at:
+        outputs, pulls = zip(*pairs)
+        wanted = [inputs[i] for i in at]
+        found = torch.autograd.grad(outputs, wanted, pulls, allow_unused=True, **options)
+        for i, grad in zip(at, found, strict=True):
+            grads[i] = grad
+    return grads
+
+
+def _pulled_back(
+    torch: Any,
+    step: Step,
+    frame: Any,
+    x: Any,
+    where: Any,
+    flat: Any,
+    needed: Any,
+    g: Any,
+    pulls: Any,
+    sample: Sample | None,
+) -> list[Any]:
+    varied = [a.detach().requires_grad_(need) for a, need in zip(flat, needed[1:])]
+    wide = torch.float64 if step.accumulate else None
+    drawn, pairs, ends = None, [], []
+    if sample is not None:
+        ends = [a.detach().requires_grad_(needed[0]) for a in (sample.residual, sample.variance)]
+        sample = sample._replace(residual=ends[0], variance=ends[1])
+        pairs = [(a, pull) for a, pull in zip(ends, pulls[1:3]) if pull is not None and needed[0]]
+    if g is not None:
+        assert step.lowered is not None
+        with torch.enable_grad():
+            drawn = step.lowered(sample, *filled(frame, iter(varied)))
+        lines = [(a, i) for i, a in enumerate((drawn.slope, drawn.level)) if a.requires_grad]
+        if lines:
+            sums = _sums(step, x, g, drawn, wide)
+            pairs += [(a, sums[i]) for a, i in lines]
+    inputs = [*ends, *varied]
+    wanted = [needed[0]] * len(ends) + list(needed[1:])
+    grads = _vjp(torch, pairs, inputs, wanted)
+    dx = None
+    if needed[0]:
+        dx = _elements(step, x, g, where, drawn, sample, grads[: len(ends)])
+    return [dx, *grads[len(ends) :]]
+
+
+def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
+    """The first touch: what the elements pull on slope and level."""
+    gaps = step.gaps
+
+    def kernel(place: Whole, x: Array, g: Array, pivot: Any, power_in: Any, power_out: Any) -> Any:
+        xp = array_api_compat.array_namespace(x)
+        accumulate = None if wide is None else xp.float64
+        d = (x if power_in is None else x * power_in) - pivot
+        if power_out is not None:
+            g = g / power_out
+        if gaps:
+            g, d = xp.where(d == d, g, 0.0), xp.where(d == d, d, 0.0)
+        if not place.axis:
+            return None, g * d, g
+        return None, place.sum(g, d, accumulate), place.sum(g, None, accumulate)
+
+    given = (drawn.pivot, drawn.power_in, drawn.power_out)
+    given = tuple(a.detach() if is_array(a) else a for a in given)
+    shapes = [drawn.slope.shape, drawn.level.shape]
+    axis = tuple(i for i in step.axis if all(shape[i] == 1 for shape in shapes))
+    if not axis:
+        work = [a.to(step.dtype) for a in (x, g)]
+        _, *sums = kernel(Whole(()), *work, *given)
+    elif _blocks.is_long(x, axis):
+        pairs = zip(_blocks.parts(x, None, axis), _blocks.parts(g, None, axis), strict=True)
+        cut = [
+            _blocks.run(kernel, a, b, *given, axis=axis, dtype=step.dtype)[1:]
+            for (a, _), (b, _) in pairs
+        ]
+        sums = [sum(one) for one in zip(*cut)]
+    else:
+        _, *sums = _blocks.run(kernel, x, g, *given, axis=axis, dtype=step.dtype)
+    return [
+        one.to(to.dtype).sum_to_size(to.shape) for one, to in zip(sums, (drawn.slope, drawn.level))
+    ]
+
+
+def _elements(
+    step: Step, x: Any, g: Any, where: Any, drawn: Line | None, sample: Sample | None, ends: Any
+) -> Any:
+    """The second touch: what comes back to the elements."""
+    a = b = None
+    if sample is not None:
+        count = sample.count.clamp(min=1) if is_array(sample.count) else sample.count
+        residual, variance = (0.0 * sample.residual if end is None else end for end in ends)
+        b = 2 * variance / count
+        a = residual / count - b * sample.residual
+
+    def kernel(
+        place: Whole,
+        x: Array,
+        g: Any,
+        where: Any,
+        pivot: Any,
+        slope: Any,
+        power: Any,
+        a: Any,
+        b: Any,
+    ) -> Any:
+        xp = array_api_compat.array_namespace(x)
+        dx = 0.0 if g is None else g * slope
+        if b is not None:
+            d = (x if power is None else x * power) - pivot
+            d *= b
+            d += a
+            if where is not None:
+                d = xp.where(where, d, 0.0)
+            d += dx
+            dx = d
+        if power is not None:
+            dx *= power
+        return (dx,)
+
+    if drawn is None:
+        assert sample is not None
+        slope, pivot, power = None, sample.pivot, sample.power
+    else:
+        slope, pivot, power = drawn.slope, drawn.pivot, drawn.power_in
+        if drawn.power_out is not None:
+            slope = slope / drawn.power_out
+    given = [q.detach() if is_array(q) else q for q in (pivot, slope, power, a, b)]
+    options = dict(axis=step.axis, dtype=step.dtype, whole=False)
+    return _blocks.run(kernel, x, g, where, *given, **options)[0]

@@ -1,0 +1,99 @@
+"""Frames: where the numbers of an instance lie, and how long their unit is.
+
+    x = origin + residual + unit · t
+
+A map takes x from its frame on one side to the number with the same t in its frame on the other.
+The frame on the side of x comes from the data; a kernel is the choice of the one on the side of y.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from revnorm._checks import Array
+from revnorm._scaling import invertible
+from revnorm._sums import two_sum
+from revnorm._trees import is_array
+
+
+class Frame(NamedTuple):
+    """An origin with its low bits and a unit of length, all times `power` if that is not None."""
+
+    origin: Array | float
+    residual: Array | float
+    unit: Array | float
+    power: Array | None = None
+
+    def at(self, power: Array | None) -> "Frame":
+        """The same frame, its numbers times another power of two: the only change of units."""
+        if self.power is None and power is None:
+            return self
+        share = (1.0 if power is None else power) / (1.0 if self.power is None else self.power)
+        return Frame(self.origin * share, self.residual * share, self.unit * share, power)
+
+    def solid(self, like: Array) -> "Frame":
+        """The same frame with arrays for numbers."""
+        zero = array_api_compat.array_namespace(like).zeros_like(like)
+        ends = (a if is_array(a) else a + zero for a in self[:3])
+        return Frame(*ends, self.power)
+
+    def affine(self, scale: Any = None, bias: Any = None) -> "Frame":
+        """Where y · scale + bias carries it."""
+        origin, residual, unit, power = self
+        if scale is not None:
+            origin, residual = (a * scale if is_array(a) or a else a for a in (origin, residual))
+            unit = unit * scale
+        return Frame(origin if bias is None else origin + bias, residual, unit, power)
+
+
+UNIT = Frame(0.0, 0.0, 1.0)
+
+
+def carried(frame: Frame, source: Frame, target: Frame) -> Frame:
+    """Where the map from a source frame to a target frame carries a third."""
+    frame = frame.at(source.power)
+    gap, low = two_sum(frame.origin, -source.origin)
+    low = low + (frame.residual - source.residual)
+    ratio = target.unit / source.unit
+    origin, rest = two_sum(target.origin, gap * ratio)
+    ends = two_sum(origin, rest + (target.residual + low * ratio))
+    return Frame(*ends, frame.unit * ratio, target.power)
+
+
+def mixed(frames: Sequence[Frame], weights: Sequence[Any]) -> Frame:
+    """The weighted sum of frames that maps from one source have as their targets."""
+    origin = residual = unit = 0.0
+    for frame, weight in zip(frames, weights, strict=True):
+        origin, error = two_sum(origin, weight * frame.origin)
+        residual = residual + (error + weight * frame.residual)
+        unit = unit + weight * frame.unit
+    return Frame(*two_sum(origin, residual), unit, frames[0].power)
+
+
+class Line(NamedTuple):
+    """The values ((x · power_in − pivot) · slope + level) / power_out."""
+
+    power_in: Array | None
+    pivot: Array | float
+    slope: Array
+    level: Array
+    power_out: Array | None = None
+
+
+def line(source: Frame, target: Frame, pivot: Array | float, widened: bool) -> Line:
+    """The map from one frame to another in the order that rounds least around a pivot.
+
+    `widened` numbers have room to spare; others get powers of two that keep them within range.
+    """
+    missed = (pivot - source.origin) - source.residual
+    if widened or not (is_array(target.origin) or is_array(target.unit)):
+        slope = target.unit / source.unit
+        level = target.origin + (target.residual + missed * slope)
+        return Line(source.power, pivot, slope, level)
+    xp = array_api_compat.array_namespace(source.unit)
+    steepness = abs(target.unit / source.unit)
+    power = invertible(xp, abs(target.origin + 0 * steepness), steepness)
+    slope = target.unit * power / source.unit
+    level = target.origin * power + (target.residual * power + missed * slope)
+    return Line(source.power, pivot, slope, level, power)

@@ -1,0 +1,165 @@
+"""Memory of NumPy and PyTorch arrays on the processor: whether it may be cut up, and how."""
+
+import math
+import sys
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from revnorm._checks import Array
+from revnorm._dtypes import rounded
+from revnorm._trees import leaves
+
+# From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
+# costs several times the arithmetic.
+HUGE = 1 << 22
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with which NumPy says nothing of NaN, infinity and overflow in the data."""
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if not any(type(leaf) is np.ndarray for leaf in leaves(arguments)):
+            return function(*arguments, **keywords)
+        with np.errstate(all="ignore"):
+            return function(*arguments, **keywords)
+
+    return call
+
+
+def is_cut(x: Array, *operands: Any) -> bool:
+    """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
+    if type(x) is np.ndarray:
+        return x.size > 0 and x.dtype.itemsize <= 8
+    if not array_api_compat.is_torch_array(x) or not is_eager(x, *operands):
+        return False
+    return x.device.type == "cpu" and x.numel() > 0 and not is_recorded(x, *operands)
+
+
+def is_eager(x: Array, *operands: Any) -> bool:
+    """Whether PyTorch tensors are just that, neither traced nor watched."""
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    watched = (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+    plain = all(type(a) in (torch.Tensor, torch.nn.Parameter) for a in (x, *leaves(operands)))
+    return plain and not watched
+
+
+def is_recorded(*tree: Any) -> bool:
+    """Whether PyTorch records what is done with any of the tensors."""
+    torch = sys.modules["torch"]
+    return torch.is_grad_enabled() and any(a.requires_grad for a in leaves(tree))
+
+
+def is_narrow(x: Array) -> bool:
+    """Whether there are wider numbers than those of x."""
+    return x.dtype.itemsize < 8
+
+
+@cache
+def numpy_dtype(dtype: Any) -> np.dtype:
+    """NumPy's name for a dtype; for one that it lacks, that of the numbers that hold it."""
+    if isinstance(dtype, np.dtype | type):
+        return np.dtype(dtype)
+    name = str(dtype).removeprefix("torch.")
+    return np.dtype(np.uint16 if name == "bfloat16" else name)
+
+
+def order(x: Array) -> tuple[int, ...]:
+    """The axes as they lie in memory, the last one closest."""
+    strides = x.strides if type(x) is np.ndarray else x.stride()
+    axes = range(x.ndim)
+    return tuple(sorted(axes, key=lambda i: -abs(strides[i]) if x.shape[i] > 1 else -math.inf))
+
+
+def empty_like(x: Array, dtype: Any) -> Array:
+    """Room for a result: shape and memory order of x."""
+    if type(x) is np.ndarray:
+        return np.empty_like(x, dtype=dtype)
+    torch = sys.modules["torch"]
+    size = math.prod(x.shape) * dtype.itemsize
+    if size < HUGE:
+        return torch.empty_like(x, dtype=dtype)
+    lying = order(x)
+    room = torch.from_numpy(np.empty(size, np.uint8)).view(dtype)
+    return room.reshape([x.shape[i] for i in lying]).permute(
+        [lying.index(i) for i in range(x.ndim)]
+    )
+
+
+def large_like(x: Array) -> Array | None:
+    """Room for a result like x, where it had better be asked for by NumPy; else None."""
+    return empty_like(x, x.dtype) if math.prod(x.shape) * x.dtype.itemsize >= HUGE else None
+
+
+def as_library(array: np.ndarray, like: Array) -> Array:
+    """The same memory as an array of the library of another."""
+    return array if type(like) is np.ndarray else sys.modules["torch"].from_numpy(array)
+
+
+def apart(array: Array, out: Array) -> Array:
+    """The array, or a copy if writing to `out` would change what is still to be read."""
+    if type(out) is np.ndarray:
+        shared = np.may_share_memory(array, out)
+        same = array.ctypes.data == out.ctypes.data and array.strides == out.strides
+        return array.copy() if shared and not (same and array.shape == out.shape) else array
+    shared = array.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
+    same = array.data_ptr() == out.data_ptr() and array.stride() == out.stride()
+    return array.clone() if shared and not (same and array.shape == out.shape) else array
+
+
+def view(array: Array) -> "View":
+    """The array as NumPy's, or as PyTorch's where NumPy lacks the dtype."""
+    if type(array) is np.ndarray:
+        return View(array)
+    array = array.detach()
+    return View(array if str(array.dtype) == "torch.bfloat16" else array.numpy())
+
+
+class View(NamedTuple):
+    """An array that is read and written block by block."""
+
+    array: Any
+
+    def permute(self, order: tuple[int, ...]) -> "View":
+        if order == tuple(range(self.array.ndim)):
+            return self
+        xp = array_api_compat.array_namespace(self.array)
+        return View(xp.permute_dims(self.array, order))
+
+    def block(
+        self, cut: tuple[slice, ...], piece: tuple[int, ...], group: tuple[int, int], dtype: Any
+    ) -> np.ndarray:
+        """A cut of the array, its `group` of axes made one; contiguous if it is a whole piece."""
+        array = self.array
+        part = array[tuple(c if n > 1 else slice(None) for n, c in zip(array.shape, cut))]
+        if type(part) is not np.ndarray:
+            part = part.double().numpy()
+        at, end = group[0], group[0] + group[1]
+        if math.prod(part.shape[at:end]) != 1 and part.shape[at:end] != piece[at:end]:
+            part = np.broadcast_to(part, (*part.shape[:at], *piece[at:end], *part.shape[end:]))
+        wanted = part.dtype if part.dtype == np.bool else dtype
+        if part.shape == piece:
+            part = np.ascontiguousarray(part, wanted)
+        elif part.dtype != wanted:
+            part = part.astype(wanted)
+        if end == at + 1 or end == at:
+            return part
+        return part.reshape((*part.shape[:at], math.prod(part.shape[at:end]), *part.shape[end:]))
+
+    def write(self, cut: tuple[slice, ...], y: np.ndarray) -> None:
+        if type(self.array) is np.ndarray:
+            self.array[cut] = y
+            return
+        torch = sys.modules["torch"]
+        xp = array_api_compat.array_namespace(self.array)
+        self.array[cut].copy_(rounded(xp, torch.from_numpy(y), self.array.dtype))

@@ -1,0 +1,169 @@
+"""The straight way of the data: measured, put in a frame, carried to another by a line.
+
+y = (x − mean) / sqrt(variance + eps) in the frame of x, then the same in that of y
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+
+from revnorm import _blocks, _checks
+from revnorm._backward import Step, through
+from revnorm._checks import Array, Data, Options
+from revnorm._frames import UNIT, Frame, Line, line
+from revnorm._moments import statistics
+from revnorm._place import Whole
+from revnorm._sample import CLOSE, Sample, measure
+from revnorm._scaling import invertible
+from revnorm._tracing import constant
+from revnorm._trees import is_array, leaves, mapped
+
+# A frame on the side of x and one on the side of y, from a sample and operands.
+Frames = Callable[..., tuple[Frame, Frame]]
+
+
+def standard(sample: Sample, options: Options) -> Frame:
+    """The frame in which the sample has mean 0 and variance 1: the one use of eps."""
+    xp = array_api_compat.array_namespace(sample.pivot)
+    one = 1.0 if sample.power is None else sample.power
+    unit = _deviation(xp, sample.corrected(options.correction), options)
+    if not options.eps:
+        unit = xp.where(unit == 0, one, unit)
+    if is_array(sample.count):
+        unit = xp.where(sample.count == 0, one, unit)
+    return Frame(sample.pivot, sample.residual, unit, sample.power)
+
+
+def affine(
+    sample: Sample, scale: Any = None, bias: Any = None, *, options: Options
+) -> tuple[Frame, Frame]:
+    """Those of a map to mean 0 and variance 1, then the scale and bias; of no sample, equal."""
+    source = standard(sample, options)
+    target = UNIT.affine(scale, bias)
+    if not is_array(sample.count):
+        return source, target
+    xp = array_api_compat.array_namespace(sample.pivot)
+    seen, (origin, _, unit, _) = sample.count != 0, target.solid(sample.pivot)
+    return source, Frame(xp.where(seen, origin, 0.0), 0.0, xp.where(seen, unit, 1.0))
+
+
+def normalize(
+    data: Data,
+    frames: Frames,
+    *operands: Any,
+    known: Sample | None = None,
+    out: Array | None = None,
+    keep: bool = False,
+) -> tuple[Array, Sample | None]:
+    """x carried by the map between the frames that its statistics make; with `keep` these too."""
+    _checks.writable(out, data.x)
+    x, where, axis, _, recipe = data
+    if known is not None:
+        source, target = frames(known, *data.worked(operands))
+        return apply(source, target, x, out=out, gaps=where is not None, least=1.0), known
+
+    def lowered(sample: Sample, *operands: Any) -> Line:
+        source, target = frames(sample, *operands)
+        return line(source, target, sample.pivot, recipe.widened)
+
+    def kernel(place: Whole, x: Array, where: Array | None, keep: bool, *operands: Any) -> Any:
+        sample, d = measure(place, x, where, recipe)
+        y = place.draw(d, lowered(sample, *operands), where is not None)
+        return (y, *sample) if keep else (y,)
+
+    def forward(x: Array, where: Any, *operands: Any, out: Any = None, keep: bool = True) -> Any:
+        if _blocks.is_long(x, axis):
+            sample = statistics(data._replace(x=x, where=where))
+            ends = frames(sample, *data.worked(operands))
+            return apply(*ends, x, out=out, gaps=where is not None, least=1.0), *sample
+        given = dict(axis=axis, dtype=recipe.work, out=out)
+        return _blocks.run(kernel, x, where, keep, *operands, **given)
+
+    step = Step(forward, lowered, axis, recipe.work, recipe.accumulate, where is not None)
+    y, *fields = through(step, x, where, *operands, out=out, keep=keep)
+    return y, Sample(*fields) if fields else None
+
+
+def apply(
+    source: Frame,
+    target: Frame,
+    x: Array,
+    *,
+    dtype: Any = None,
+    out: Array | None = None,
+    gaps: bool = False,
+    least: float = 0.0,
+) -> Array:
+    """x carried from one frame to another, rounded to `dtype` or that of x.
+
+    The results are wanted to the precision of their instance's largest, or that of `least`.
+    """
+    xp = array_api_compat.array_namespace(x)
+    work = xp.result_type(x, source.unit)
+    widened = x.dtype != work == xp.float64
+
+    def lowered(_: Any, source: Frame, target: Frame, least: float | None = None) -> Line:
+        return _around_center(source, target, widened, least)
+
+    def kernel(place: Whole, x: Array, source: Frame, target: Frame) -> Any:
+        drawn = lowered(None, source, target, least if place.looks else None)
+        scaled = x if drawn.power_in is None else x * drawn.power_in
+        return (place.draw(place.minus(scaled, drawn.pivot), drawn, gaps),)
+
+    ndim = max(x.ndim, 1)
+    target = target.solid(source.unit)
+    source, target = mapped(lambda a: _checks.aligned(xp, a, ndim), (source, target))
+    fields = leaves((source, target))
+    shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
+
+    def forward(x: Array, _: Any, *ends: Frame, out: Any = None, keep: bool = True) -> Any:
+        given = dict(axis=shared, dtype=work, out=out, result=dtype, whole=False)
+        return _blocks.run(kernel, x, *ends, **given)
+
+    step = Step(forward, lowered, shared, work, widened, gaps)
+    return through(step, x, None, source, target, out=out)[0]
+
+
+def _around_center(source: Frame, target: Frame, widened: bool, least: float | None) -> Line:
+    """The map's line around the center of x; with `least`, around 0 where that is near."""
+    xp = array_api_compat.array_namespace(source.unit)
+    scale = target.unit / source.unit
+    if widened:
+        pivot = constant(source.origin)
+        if least is not None:
+            level = abs(target.origin)
+            far = abs(pivot * scale) > CLOSE * xp.where(level > least, level, least)
+            pivot = xp.where(far, pivot, 0.0)
+        return line(source, target, pivot, widened)
+    # The low bits go to the side whose own numbers are small enough to hold them.
+    held = (abs(source.origin * scale) <= abs(target.origin)) & (scale != 0)
+    low = source.residual - target.residual / xp.where(scale == 0, 1.0, scale)
+    pivot = source.origin + xp.where(held, low, 0.0)
+    if source.power is None:
+        width = abs(source.unit / xp.where(target.unit == 0, 1.0, target.unit))
+        power = constant(invertible(xp, abs(source.origin), width))
+        source, pivot = source.at(power), pivot * power
+    return line(source, target, constant(pivot), widened)
+
+
+def _deviation(xp: Any, sample: Sample, options: Options) -> Array:
+    """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
+    variance, power, eps = sample.variance, sample.power, options.eps
+    clamp = options.eps_mode == "clamp"
+
+    def root(a: Array) -> Array:
+        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
+
+    if not eps:
+        return root(variance)
+    if power is None:
+        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
+    # The square of the power may be too large or too small to multiply eps with.
+    std, least = root(variance), math.sqrt(eps) * power
+    large, small = xp.where(std < least, least, std), xp.where(std < least, std, least)
+    ratio = small / large
+    together = large if clamp else large * xp.sqrt(1 + ratio * ratio)
+    usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
+    return xp.where(power == 1, xp.sqrt(usual), together)
