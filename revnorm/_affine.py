@@ -59,19 +59,42 @@ class AffineMap(NamedTuple):
     offset: Array
     offset_residual: Array
 
-    def __call__(self, x: Array, /, *, out: Array | None = None) -> Array:
-        """The map applied to an array that broadcasts against it; dtype as `x`.
+    @_blocks.quiet
+    def __call__(self, x: Array, /, *, dtype: Any = None, out: Array | None = None) -> Array:
+        """The map applied to an array that it neither adds axes to nor enlarges.
 
-        With `out` the result is written there; it is as `x`, which the map may not enlarge.
+        Parameters
+        ----------
+        x : array
+            Real floating, of the map's shape but for the axes where that is 1, which may have
+            any size; further axes may stand before them.
+        dtype : dtype, optional
+            Of the result, which is rounded to it once; that of `x` unless given. A forecast in
+            bfloat16 comes back in float32 with ``map.inv(forecast, dtype=torch.float32)``.
+        out : array, optional
+            Where the result is written; of its shape and dtype, eager and writable.
+
+        Returns
+        -------
+        array
+            Shape and device as `x`.
         """
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.together("x", x, *self)
-        if out is not None:
-            _checks.writable(out, x)
-            for field in self:
-                _checks.broadcasts("map", field, _checks.shape(x))
-        return transform(self, x, out=out)
+        _checks.applicable(self, x)
+        dtype = x.dtype if dtype is None else _checks.floating_dtype(xp, dtype)
+        _checks.writable(out, x, dtype)
+        if dtype == x.dtype:
+            return transform(self, x, out=out)
+        wide = xp.result_type(x, dtype)
+        if wide == dtype:
+            return transform(self, xp.astype(x, wide), out=out)
+        y = transform(self, xp.astype(x, xp.result_type(wide, self.center)))
+        y = xp.astype(y, dtype)
+        if out is None:
+            return y
+        out[...] = y
+        return out
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
         """The map that applies `inner`, then this one."""
@@ -107,7 +130,7 @@ class AffineMap(NamedTuple):
             x = x + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.together("x", x, *factors)
+        _checks.applicable(self, x)
         y = xp.astype(x, xp.result_type(x, self.center), copy=False)
         for factor in factors:
             y = y * factor
