@@ -177,7 +177,7 @@ def standardizer(
     Parameters
     ----------
     x : array or Moments
-        The data, or its moments, which are taken as they are.
+        The data, or its moments.
     scale, bias : array or float, optional
         Broadcastable against the data, or 1-D with `channel_axis`.
     axis : int or tuple of int
@@ -188,8 +188,14 @@ def standardizer(
         In units of the variance.
     eps_mode : {"add", "clamp"}
         sqrt(variance + eps), or sqrt(max(variance, eps)).
-    correction, where, precision
-        As in `moments`; without meaning where moments are given.
+    correction : float
+        The variance is divided by count − correction, of data and of moments alike: what
+        `Moments` hold is the population's. The kernels, which take given moments as they are,
+        ask for 0 beside them.
+    where : array of bool, optional
+        As in `moments`; beside moments, which were taken already, a ValueError.
+    precision : {"full", "native"}
+        As in `moments`.
 
     Returns
     -------
@@ -217,8 +223,10 @@ def standardizer(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
     if isinstance(x, Moments):
+        _checks.beside_moments(where=where)
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        return solid(standardize(taken(x, x.mean, options), scale, bias, options))
+        sample = corrected(taken(x, x.mean, options), options)
+        return solid(standardize(sample, scale, bias, options))
     reduced, where, scale, bias = _checks.operands(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )

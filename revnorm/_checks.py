@@ -303,6 +303,17 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
         )
 
 
+def beside_moments(correction: float = 0, **masks: Any) -> None:
+    """Raises if what belongs to the taking of moments stands beside given ones."""
+    for name, mask in masks.items():
+        if mask is not None:
+            raise ValueError(
+                f"`{name}` must be None where moments are given, got {type(mask).__name__}"
+            )
+    if correction:
+        raise ValueError(f"`correction` must be 0 where moments are given, got {correction}")
+
+
 def same_instances(
     name: str, other: Array, x: Array, reduced: tuple[int, ...], where: Array = None
 ) -> None:

@@ -47,7 +47,8 @@ def instance_norm(
     where : array of bool, optional
         Broadcastable against `x`: what counts in the statistics. Everything is normalized.
     moments : Moments, optional
-        Statistics to use instead of those of `x`; then `where` and `correction` have no meaning.
+        Statistics to use instead of those of `x`, as they are: `where` or a `correction` beside
+        them is a ValueError.
     out : array, optional
         Where the result is written; shape and dtype as `x`, eager and writable.
     precision : {"full", "native"}
@@ -96,6 +97,8 @@ def instance_norm(
         x, axis, channel_axis, where, scale=scale, bias=bias
     )
     _checks.statistics("moments", moments, x, reduced)
+    if moments is not None:
+        _checks.beside_moments(options.correction, where=where)
     build = partial(standardize, options=options)
     given = None if moments is None else taken(moments, x, options)
     keywords = dict(axis=reduced, options=options, where=where, given=given, out=out)

@@ -376,6 +376,38 @@ class TestGivenMoments:
         with fails(ValueError, text):
             rn.instance_norm(X, axis=2, moments=rn.moments(X[0], axis=1))
 
+    @pytest.mark.parametrize("where", [np.ones(X.shape, bool), np.zeros((2, 3, 4), bool)])
+    def test_beside_a_mask(self, where):
+        text = "must be None where moments are given, got ndarray"
+        with fails(ValueError, f"`where` {text}"):
+            rn.instance_norm(X, axis=2, moments=MOMENTS, where=where)
+        with fails(ValueError, f"`where` {text}"):
+            rn.standardizer(MOMENTS, where=where)
+        with fails(ValueError, f"`style_where` {text}"):
+            rn.adain(X, MOMENTS, axis=2, style_where=where)
+
+    def test_beside_a_correction(self):
+        text = "`correction` must be 0 where moments are given, got 1"
+        with fails(ValueError, text):
+            rn.instance_norm(X, axis=2, moments=MOMENTS, correction=1)
+        with fails(ValueError, text):
+            rn.adain(X, MOMENTS, axis=2, correction=1)
+
+    def test_beside_the_mask_of_what_is_still_measured(self):
+        """Of the content, and of the instances of a batch."""
+        where, few = np.ones(X.shape, bool), X.copy()
+        where[..., 1:], few[..., 1:] = False, X[..., :1]
+        np.testing.assert_array_equal(
+            rn.adain(X, MOMENTS, axis=2, where=where)[..., 0],
+            rn.adain(few, MOMENTS, axis=2)[..., 0],
+        )
+        pooled = rn.moments(X, axis=(0, 2))
+        own = {"axis": 2, "batch_axis": 0, "batch_moments": pooled}
+        np.testing.assert_array_equal(
+            rn.batch_instance_norm(X, 0.5, where=where, **own)[..., 0],
+            rn.batch_instance_norm(few, 0.5, **own)[..., 0],
+        )
+
     def test_parameters_against_them(self):
         text = "`scale` must have 3 elements, one for each channel on axis 1, got 5"
         with fails(ValueError, text):
