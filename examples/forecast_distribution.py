@@ -1,10 +1,12 @@
 """Bring a forecast distribution back to the units of the data, with its uncertainty.
 
 Monthly prices of stocks, some of which were not traded for the first years: NaN in the table.
-`where` leaves those months out of the statistics. The model here is the plainest there is, a
-random walk with drift, fitted to all stocks together, which makes sense only where they are
-normalized: centred on the last observed price, in units of the stock's own deviation. It
-predicts a mean m and a variance s² for each of the next months, and
+`where` leaves those months out of the statistics. Rows of other days than the first of a month,
+which hold no prices or those of the last month again, are no months and are left out as they are
+read. The model here is the plainest there is, a random walk with drift, fitted to all stocks
+together, which makes sense only where they are normalized: centred on the last observed price,
+in units of the stock's own deviation. It predicts a mean m and
+a variance s² for each of the next months, and
 
     mean = map.inv(m)    deviation = map.inv.spread(s)    variance = map.inv.variance(s²)
 
@@ -36,9 +38,10 @@ class Forecast(NamedTuple):
 def read() -> tuple[list[str], np.ndarray]:
     """The names of the stocks, and their prices as (months, stocks), NaN where not traded."""
     with cbook.get_sample_data("Stocks.csv") as file:
-        lines = [line for line in file.read().splitlines() if not line.startswith("#")]
-    names = lines[0].split(",")[1:]
-    return names, np.genfromtxt(lines[1:], delimiter=",", usecols=range(1, len(names) + 1))
+        header, *rows = (line for line in file.read().splitlines() if not line.startswith("#"))
+    names = header.split(",")[1:]
+    months = [row for row in rows if row.partition(",")[0].endswith("-01")]
+    return names, np.genfromtxt(months, delimiter=",", usecols=range(1, len(names) + 1))
 
 
 def walk(y: np.ndarray, months: int) -> tuple[np.ndarray, np.ndarray]:

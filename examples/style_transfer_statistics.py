@@ -9,6 +9,9 @@ it is the colour transfer of Reinhard et al. [2]_. Three pictures come of it:
 - with a mask, so that only the middle of the photograph decides how it is mapped, and the map
   is then laid over everything
 
+Pixels that are more transparent than not, a third of the style's, have a colour that nobody sees:
+masks keep them out of the statistics.
+
 Both images ship with matplotlib. The photograph and the three go side by side into one PNG, in a
 new temporary folder unless a path is given.
 
@@ -22,6 +25,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.image
 import numpy as np
@@ -32,12 +36,25 @@ import revnorm as rn
 HEIGHT_AND_WIDTH = (0, 1)
 
 
-def read(name: str) -> np.ndarray:
-    """An image that ships with matplotlib, as (height, width, 3) in [0, 1]."""
+class Image(NamedTuple):
+    """Red, green and blue as (height, width, 3), and how opaque they are, (height, width, 1)."""
+
+    colours: np.ndarray
+    alpha: np.ndarray
+
+    @property
+    def seen(self) -> np.ndarray:
+        return self.alpha > 0.5
+
+
+def read(name: str) -> Image:
+    """An image that ships with matplotlib, in [0, 1]."""
     with cbook.get_sample_data(name) as file:
         image = matplotlib.image.imread(file, format=Path(name).suffix[1:])
     reach = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-    return (image[..., :3] / reach).astype(np.float32)
+    image = (image / reach).astype(np.float32)
+    alpha = image[..., 3:] if image.shape[2] == 4 else np.ones_like(image[..., :1])
+    return Image(image[..., :3], alpha)
 
 
 def middle(image: np.ndarray) -> np.ndarray:
@@ -47,14 +64,15 @@ def middle(image: np.ndarray) -> np.ndarray:
     return (x * x + y * y < 1)[..., None]
 
 
-def pictures(content: np.ndarray, style: np.ndarray) -> list[np.ndarray]:
+def pictures(content: Image, style: Image) -> list[np.ndarray]:
     """The content, and what becomes of it: in full, half way, and by its middle alone."""
-    axis = HEIGHT_AND_WIDTH
+    x, seen = content.colours, content.seen
+    options = {"axis": HEIGHT_AND_WIDTH, "style_where": style.seen}
     return [
-        content,
-        rn.adain(content, style, axis=axis),
-        rn.adain(content, style, axis=axis, strength=0.5),
-        rn.adain(content, style, axis=axis, where=middle(content)),
+        x,
+        rn.adain(x, style.colours, where=seen, **options),
+        rn.adain(x, style.colours, where=seen, strength=0.5, **options),
+        rn.adain(x, style.colours, where=seen & middle(x), **options),
     ]
 
 
@@ -65,8 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--style", default="Minduka_Present_Blue_Pack.png")
     chosen = parser.parse_args(arguments)
     path = chosen.path or Path(tempfile.mkdtemp()) / "colours.png"
-    row = np.concatenate(pictures(read(chosen.content), read(chosen.style)), axis=1)
-    matplotlib.image.imsave(path, row.clip(0, 1))
+    content, style = read(chosen.content), read(chosen.style)
+    row = [np.concatenate([x, content.alpha], axis=2) for x in pictures(content, style)]
+    matplotlib.image.imsave(path, np.concatenate(row, axis=1).clip(0, 1))
     print(f"content, full strength, half strength, by its middle: {path}")
     return path
 

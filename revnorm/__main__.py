@@ -126,10 +126,14 @@ def real_data() -> list[Run]:
 
 
 def _prices(path: str, length: int = 96) -> np.ndarray:
-    """Windows of monthly prices, (windows, months, shares), NaN before a share was listed."""
+    """Windows of monthly prices, (windows, months, shares), NaN before a share was listed.
+
+    Rows of other days than the first of a month hold no prices, or those of the last month again.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
-    table = [[float(cell) if cell else np.nan for cell in row[1:]] for row in rows[1:]]
+    first = [row[1:] for row in rows[1:] if row[0].endswith("-01")]
+    table = [[float(cell) if cell else np.nan for cell in row] for row in first]
     months = np.asarray(table, dtype=np.float32)
     starts = range(0, len(months) - length + 1, length // 2)
     return np.stack([months[start : start + length] for start in starts])

@@ -37,7 +37,8 @@ def adain(
     content : array
         Real floating, any shape.
     style : array or Moments
-        As many axes as `content`; the reduced ones of any size, the others broadcastable.
+        As many axes as `content`; the reduced ones of any size, the others broadcastable. Moments
+        are taken as they are: `style_where` or a `correction` beside them is a ValueError.
     axis : int or tuple of int
         The axes that are reduced, of both.
     eps : float
@@ -47,8 +48,7 @@ def adain(
     strength : float or array
         1 for the style's statistics, 0 for the content as it is, between for a mixture.
     where, style_where : array of bool, optional
-        What counts in the statistics of content and style; the latter without meaning where
-        the style is given as moments.
+        What counts in the statistics of content and style.
     out, precision
         As in `instance_norm`.
 
@@ -87,7 +87,7 @@ def adain(
     )
     if isinstance(style, Moments):
         _checks.statistics("style", style, content, data.axis)
-        style_where = None
+        _checks.beside_moments(options.correction, style_where=style_where)
     else:
         _checks.same_instances("style", style, content, data.axis, style_where)
     styled = standardizer(style, axis=data.axis, where=style_where, **options._asdict()).inv

@@ -81,19 +81,31 @@ class AffineMap(NamedTuple):
         return Frame(self.offset, self.offset_residual, self.factor)
 
     @quiet
-    def __call__(self, x: Array, /, *, out: Array | None = None) -> Array:
-        """The map applied to an array that broadcasts against it; dtype as `x`.
+    def __call__(self, x: Array, /, *, dtype: Any = None, out: Array | None = None) -> Array:
+        """The map applied to an array that it neither adds axes to nor enlarges.
 
-        With `out` the result is written there; it is as `x`, which the map may not enlarge.
+        Parameters
+        ----------
+        x : array
+            Real floating, of the map's shape but for the axes where that is 1, which may have
+            any size; further axes may stand before them.
+        dtype : dtype, optional
+            Of the result, which is rounded to it once; that of `x` unless given. A forecast in
+            bfloat16 comes back in float32 with ``map.inv(forecast, dtype=torch.float32)``.
+        out : array, optional
+            Where the result is written; of its shape and dtype, eager and writable.
+
+        Returns
+        -------
+        array
+            Shape and device as `x`.
         """
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.together("x", x, *self)
-        if out is not None:
-            _checks.writable(out, x)
-            for field in self:
-                _checks.broadcasts("map", field, _checks.shape(x))
-        return apply(self.source, self.target, x, out=out)
+        _checks.applicable(self, x)
+        dtype = x.dtype if dtype is None else _checks.floating_dtype(xp, dtype)
+        _checks.writable(out, x, dtype)
+        return apply(self.source, self.target, x, dtype=dtype, out=out)
 
     @quiet
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
@@ -130,7 +142,7 @@ class AffineMap(NamedTuple):
             x = x + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.together("x", x, *factors)
+        _checks.applicable(self, x)
         y = xp.astype(x, xp.result_type(x, self.center), copy=False)
         for factor in factors:
             y = y * factor
@@ -177,7 +189,7 @@ def standardizer(
     Parameters
     ----------
     x : array or Moments
-        The data, or its moments, which are taken as they are.
+        The data, or its moments.
     scale, bias : array or float, optional
         Broadcastable against the data, or 1-D with `channel_axis`.
     axis : int or tuple of int
@@ -188,8 +200,14 @@ def standardizer(
         In units of the variance.
     eps_mode : {"add", "clamp"}
         sqrt(variance + eps), or sqrt(max(variance, eps)).
-    correction, where, precision
-        As in `moments`; without meaning where moments are given.
+    correction : float
+        The variance is divided by count − correction, of data and of moments alike: what
+        `Moments` hold is the population's. The kernels, which take given moments as they are,
+        ask for 0 beside them.
+    where : array of bool, optional
+        As in `moments`; beside moments, which were taken already, a ValueError.
+    precision : {"full", "native"}
+        As in `moments`.
 
     Returns
     -------
@@ -217,6 +235,7 @@ def standardizer(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
     if isinstance(x, Moments):
+        _checks.beside_moments(where=where)
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
         data = Data(x.mean, None, (), options, _checks.recipe(x.mean, precision))
         sample = as_sample(x, data)

@@ -23,7 +23,8 @@ from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._place import Whole
 from revnorm._sample import Sample
-from revnorm._trees import filled, is_array, leaves
+from revnorm._tracing import constant
+from revnorm._trees import filled, is_array, leaves, mapped
 
 
 class Step(NamedTuple):
@@ -68,7 +69,7 @@ def through(
 def _function() -> Any:
     torch = sys.modules["torch"]
 
-    class Recorded(torch.autograd.Function):
+    class Recorded(torch.autograd.Function):  # type: ignore[name-defined]
         @staticmethod
         def forward(ctx: Any, step: Step, frame: Any, x: Any, where: Any, *flat: Any) -> Any:
             y, *sample = step.forward(x, where, *filled(frame, iter(flat)))
@@ -185,13 +186,12 @@ def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
             return None, g * d, g
         return None, place.sum(g, d, accumulate), place.sum(g, None, accumulate)
 
-    given = (drawn.pivot, drawn.power_in, drawn.power_out)
-    given = tuple(a.detach() if is_array(a) else a for a in given)
+    given: Any = mapped(constant, (drawn.pivot, drawn.power_in, drawn.power_out))
     shapes = [drawn.slope.shape, drawn.level.shape]
     axis = tuple(i for i in step.axis if all(shape[i] == 1 for shape in shapes))
     if not axis:
         work = [a.to(step.dtype) for a in (x, g)]
-        _, *sums = kernel(Whole(()), *work, *given)
+        _, *sums = kernel(Whole(()), work[0], work[1], *given)
     elif _blocks.is_long(x, axis):
         pairs = zip(_blocks.parts(x, None, axis), _blocks.parts(g, None, axis), strict=True)
         cut = [
@@ -212,7 +212,8 @@ def _elements(
     """The second touch: what comes back to the elements."""
     a = b = None
     if sample is not None:
-        count = sample.count.clamp(min=1) if is_array(sample.count) else sample.count
+        count: Any = sample.count
+        count = count.clamp(min=1) if is_array(count) else count
         residual, variance = (0.0 * sample.residual if end is None else end for end in ends)
         b = 2 * variance / count
         a = residual / count - b * sample.residual
@@ -249,6 +250,6 @@ def _elements(
         slope, pivot, power = drawn.slope, drawn.pivot, drawn.power_in
         if drawn.power_out is not None:
             slope = slope / drawn.power_out
-    given = [q.detach() if is_array(q) else q for q in (pivot, slope, power, a, b)]
+    given: Any = mapped(constant, (pivot, slope, power, a, b))
     options = dict(axis=step.axis, dtype=step.dtype, whole=False)
     return _blocks.run(kernel, x, g, where, *given, **options)[0]

@@ -1,6 +1,7 @@
 """What every function asks of its arguments; every error text of the package comes from here."""
 
 import math
+from itertools import combinations
 from numbers import Real
 from operator import index
 from typing import Any, NamedTuple
@@ -47,6 +48,17 @@ def floating(xp: Any, **named: Array) -> None:
     for name, array in named.items():
         if array is not None and not xp.isdtype(array.dtype, "real floating"):
             raise TypeError(f"`{name}` must be of a real floating dtype, got {array.dtype}")
+
+
+def floating_dtype(xp: Any, dtype: Any) -> Any:
+    """The dtype, if it is one of real floating numbers."""
+    try:
+        known = xp.isdtype(dtype, "real floating")
+    except (AttributeError, TypeError, ValueError):
+        known = False
+    if not known:
+        raise TypeError(f"`dtype` must be a real floating dtype, got {dtype!r}")
+    return dtype
 
 
 def has_float64(xp: Any, device: Any) -> bool:
@@ -243,6 +255,39 @@ def together(name: str, array: Array, *others: Array) -> None:
             )
 
 
+def applicable(map: Any, x: Array) -> None:
+    """Raises unless a map applies to `x` without adding axes to it, nor enlarging any."""
+    if all(fits(field.shape, x.shape) for field in map):
+        return
+    wanted, got = _map_shape(map), shape(x)
+    raise ValueError(
+        f"`x` must be of shape {_sizes(wanted)}, got shape {got}{_indexed(wanted, got)}"
+    )
+
+
+def _map_shape(map: Any) -> tuple[Any, ...]:
+    """The shape that fields broadcast to, with None where it is 1 and any size goes through."""
+    ndim = max(field.ndim for field in map)
+    padded = [(1,) * (ndim - field.ndim) + shape(field) for field in map]
+    return tuple(next((n for n in sizes if n != 1), None) for sizes in zip(*padded, strict=True))
+
+
+def _indexed(wanted: tuple[Any, ...], got: tuple[Any, ...]) -> str:
+    """How to index an array, or the map, so that the two fit; empty if they cannot."""
+    missing = max(0, len(wanted) - len(got))
+    for added in combinations([i for i, n in enumerate(wanted) if n is None], missing):
+        kept = [n for i, n in enumerate(wanted) if i not in added]
+        sizes = list(zip(kept, got[len(got) - len(kept) :], strict=True))
+        if any(n is not None and m != 1 and not agree(n, m) for n, m in sizes):
+            continue
+        if added:
+            steps = ["None" if i in added else ":" for i in range(max(added) + 1)]
+            return f"; index it as x[{', '.join(steps)}]"
+        one = next(i for i, (n, m) in enumerate(sizes) if n is not None and m == 1)
+        return f"; map.take(indices, axis={one}) is the map of a part"
+    return ""
+
+
 def mixture(maps: Any, weights: Any) -> Any:
     """The one namespace of maps and their weights, which fit each other."""
     named = {f"weights[{i}]": w for i, w in enumerate(weights) if not _is_number(w)}
@@ -290,6 +335,17 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
         raise ValueError(
             f"`{name}` must broadcast against shape {against}, got shape {shape(given.mean)}"
         )
+
+
+def beside_moments(correction: float = 0, **masks: Any) -> None:
+    """Raises if what belongs to the taking of moments stands beside given ones."""
+    for name, mask in masks.items():
+        if mask is not None:
+            raise ValueError(
+                f"`{name}` must be None where moments are given, got {type(mask).__name__}"
+            )
+    if correction:
+        raise ValueError(f"`correction` must be 0 where moments are given, got {correction}")
 
 
 def same_instances(
@@ -372,15 +428,16 @@ def along(xp: Any, vector: Array, axis: int, ndim: int) -> Array:
     return vector
 
 
-def writable(out: Array, x: Array) -> None:
+def writable(out: Array, x: Array, dtype: Any = None) -> None:
     """Raises unless `out` is None, or an array that a result for `x` can be written into."""
     if out is None:
         return
     namespace(x=x, out=out)
     if array_api_compat.is_lazy_array(out) or not array_api_compat.is_writeable_array(out):
         raise ValueError(f"`out` must be a writable eager array, got {type(out).__name__}")
-    if out.dtype != x.dtype:
-        raise TypeError(f"`out` must be of dtype {x.dtype}, got {out.dtype}")
+    dtype = x.dtype if dtype is None else dtype
+    if out.dtype != dtype:
+        raise TypeError(f"`out` must be of dtype {dtype}, got {out.dtype}")
     if shape(out) != shape(x):
         shapes = f"{shape(x)}, got {shape(out)}"
         raise ValueError(f"`out` must be of shape {shapes}")

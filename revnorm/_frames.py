@@ -35,8 +35,8 @@ class Frame(NamedTuple):
     def solid(self, like: Array) -> "Frame":
         """The same frame with arrays for numbers."""
         zero = array_api_compat.array_namespace(like).zeros_like(like)
-        ends = (a if is_array(a) else a + zero for a in self[:3])
-        return Frame(*ends, self.power)
+        origin, residual, unit = (a if is_array(a) else a + zero for a in self[:3])
+        return Frame(origin, residual, unit, self.power)
 
     def affine(self, scale: Any = None, bias: Any = None) -> "Frame":
         """Where y · scale + bias carries it."""

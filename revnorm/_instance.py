@@ -49,7 +49,8 @@ def instance_norm(
     where : array of bool, optional
         Broadcastable against `x`: what counts in the statistics. Everything is normalized.
     moments : Moments, optional
-        Statistics to use instead of those of `x`; then `where` and `correction` have no meaning.
+        Statistics to use instead of those of `x`, as they are: `where` or a `correction` beside
+        them is a ValueError.
     out : array, optional
         Where the result is written; shape and dtype as `x`, eager and writable.
     precision : {"full", "native"}
@@ -98,5 +99,8 @@ def instance_norm(
         x, axis, channel_axis, where, options=options, scale=scale, bias=bias
     )
     _checks.statistics("moments", moments, x, data.axis)
-    known = None if moments is None else as_sample(moments, data)
+    known = None
+    if moments is not None:
+        _checks.beside_moments(options.correction, where=where)
+        known = as_sample(moments, data)
     return normalize(data, partial(affine, options=options), scale, bias, known=known, out=out)[0]

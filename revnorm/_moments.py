@@ -26,7 +26,7 @@ class Moments(NamedTuple):
     residual : array
         What rounding took: `mean + residual` is the mean to about twice the precision.
     variance : array
-        The variance, divided by `count - correction`.
+        The population variance: the mean of the squares of what deviates from the mean.
     count : array
         How many elements were observed.
     """
@@ -44,12 +44,11 @@ def moments(
     *,
     axis: int | tuple[int, ...],
     where: Array | None = None,
-    correction: float = 0,
     precision: str = "full",
 ) -> Moments:
-    """Mean and variance over the axes given.
+    """Mean and population variance over the axes given.
 
-        mean = Σ x / n,   variance = Σ (x − mean)² / (n − correction)
+        mean = Σ x / n,   variance = Σ (x − mean)² / n
 
     Parameters
     ----------
@@ -59,9 +58,6 @@ def moments(
         The axes that are reduced.
     where : array of bool, optional
         Broadcastable against `x`; only elements under True are counted.
-    correction : float
-        0 for the population variance, 1 for the unbiased one. Where it leaves nothing to divide
-        by, the divisor is 1.
     precision : {"full", "native"}
         "full" works in float64 where the library and device have it, "native" in the dtype
         of `x`, at least float32.
@@ -85,6 +81,9 @@ def moments(
     missed, the corrected two-pass algorithm [1]_; that a member of the sample is near enough
     follows from Samuelson's inequality [2]_.
 
+    What divides by count − 1 says so where the moments are used,
+    ``standardizer(moments, correction=1)``: only population variances can be merged.
+
     References
     ----------
     .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample
@@ -100,7 +99,7 @@ def moments(
     array([[0.66666667],
            [2.        ]])
     """
-    options = _checks.options(correction=correction, precision=precision)
+    options = _checks.options(precision=precision)
     data = _checks.data(x, axis, where=where, options=options)[0]
     return as_moments(statistics(data))
 
@@ -115,7 +114,7 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     Parameters
     ----------
     first, second : Moments
-        Of shapes that broadcast, with population variances (`correction=0`).
+        Of shapes that broadcast.
 
     Returns
     -------
@@ -191,7 +190,7 @@ def _taken(data: Data, x: Array, where: Array | None, **_: Any) -> tuple[Any, ..
     xp = array_api_compat.array_namespace(x)
     known = [as_moments(sample._replace(power=None)) for sample in samples]
     stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)))
-    whole = (field[0, ...] for field in pooled(stacked, (0,))[:-1])
+    whole: Any = (field[0, ...] for field in pooled(stacked, (0,))[:-1])
     return None, *whole, power
 
 

@@ -56,7 +56,7 @@ def normalize(
     known: Sample | None = None,
     out: Array | None = None,
     keep: bool = False,
-) -> tuple[Array, Sample | None]:
+) -> tuple[Array, Any]:
     """x carried by the map between the frames that its statistics make; with `keep` these too."""
     _checks.writable(out, data.x)
     x, where, axis, _, recipe = data
@@ -101,8 +101,13 @@ def apply(
     The results are wanted to the precision of their instance's largest, or that of `least`.
     """
     xp = array_api_compat.array_namespace(x)
-    work = xp.result_type(x, source.unit)
-    widened = x.dtype != work == xp.float64
+    if x.ndim == 0:
+        room = None if out is None else xp.reshape(out, (1,))
+        y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
+        return xp.reshape(y, ()) if out is None else out
+    dtype = x.dtype if dtype is None else dtype
+    work = xp.result_type(x, source.unit, dtype)
+    widened = dtype != work == xp.float64
 
     def lowered(_: Any, source: Frame, target: Frame, least: float | None = None) -> Line:
         return _around_center(source, target, widened, least)
@@ -112,9 +117,8 @@ def apply(
         scaled = x if drawn.power_in is None else x * drawn.power_in
         return (place.draw(place.minus(scaled, drawn.pivot), drawn, gaps),)
 
-    ndim = max(x.ndim, 1)
     target = target.solid(source.unit)
-    source, target = mapped(lambda a: _checks.aligned(xp, a, ndim), (source, target))
+    source, target = mapped(lambda a: _checks.aligned(xp, a, x.ndim), (source, target))
     fields = leaves((source, target))
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
 

@@ -112,11 +112,11 @@ def _last(data: Data) -> Array:
         return None, *_last_of(x, where, place.axis)
 
     parts = _blocks.parts(x, where, axis) if _blocks.is_long(x, axis) else [(x, where)]
-    last: Any = 0.0
+    found: Any = 0.0
     for part in parts:
-        _, found, seen = _blocks.run(kernel, *part, axis=axis, dtype=data.recipe.work)
-        last = xp.where(seen, found, last)
-    return last
+        _, last, seen = _blocks.run(kernel, *part, axis=axis, dtype=data.recipe.work)
+        found = xp.where(seen, last, found)
+    return found
 
 
 def _last_of(x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:

@@ -41,7 +41,7 @@ class Sample(NamedTuple):
     pivot: Array
     residual: Array
     variance: Array
-    count: Array | int
+    count: Any
     power: Array | None = None
 
     def at(self, power: Array | None) -> "Sample":
@@ -69,7 +69,7 @@ class _Sums(NamedTuple):
     place: Whole
     where: Array | None
     recipe: _checks.Recipe
-    count: Array | int
+    count: Any
 
     def mean(self, a: Array) -> Array:
         return self._summed(self.seen(a))
@@ -132,8 +132,8 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     if place.looks:
         inner.minus(d, whole.pivot - pivot)
     kept = tuple(1 if i in place.axis else size for i, size in enumerate(x.shape))
-    fields = (xp.reshape(field, kept) for field in whole[:3])
-    whole = Sample(*fields, sums.count)
+    pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
+    whole = Sample(pivot, residual, variance, sums.count)
     return whole, x if place.looks else x - whole.pivot
 
 

@@ -88,16 +88,23 @@ def along(parameter, ndim, channel_axis):
     return parameter.reshape(shape)
 
 
-def moments(x, *, axis, where=None, correction=0):
+def moments(x, *, axis, where=None):
     x = exact(x)
     seen = np.broadcast_to(True if where is None else where, x.shape)
     x = np.where(seen, x, Fraction(0))
     count = np.sum(exact(seen), axis=axis, keepdims=True)
     mean = np.sum(x, axis=axis, keepdims=True) / np.maximum(count, Fraction(1))
     squares = np.where(seen, (x - mean) ** 2, Fraction(0))
-    left = count - exact(correction)
+    squares = np.sum(squares, axis=axis, keepdims=True)
+    return Moments(mean, squares / np.maximum(count, Fraction(1)), count)
+
+
+def corrected(given, correction):
+    """The variances divided by count - correction, or by 1 where that leaves nothing."""
+    left = given.count - exact(correction)
     divisor = np.where(left > 0, left, Fraction(1))
-    return Moments(mean, np.sum(squares, axis=axis, keepdims=True) / divisor, count)
+    squares = given.variance * np.maximum(given.count, Fraction(1))
+    return given._replace(variance=squares / divisor)
 
 
 def last(x, *, axis, where=None):
@@ -119,9 +126,11 @@ def std(variance, eps, eps_mode="add"):
 
 
 def from_moments(
-    given, scale=1, bias=0, *, eps=1e-5, eps_mode="add", center=None, channel_axis=None
-):
+    given, scale=1, bias=0, *, eps=1e-5, eps_mode="add", correction=0, center=None,
+    channel_axis=None,
+):  # fmt: skip
     """The map to mean 0 and variance 1; the identity where nothing was observed."""
+    given = corrected(given, correction)
     ndim = given.mean.ndim
     scale, bias = along(scale, ndim, channel_axis), along(bias, ndim, channel_axis)
     spread = std(given.variance, eps, eps_mode)
@@ -134,8 +143,8 @@ def from_moments(
     )
 
 
-def standardizer(x, scale=1, bias=0, *, axis, where=None, correction=0, **options):
-    given = moments(x, axis=axis, where=where, correction=correction)
+def standardizer(x, scale=1, bias=0, *, axis, where=None, **options):
+    given = moments(x, axis=axis, where=where)
     return from_moments(given, scale, bias, **options)
 
 
@@ -154,8 +163,8 @@ def adain(
     content, style, *, axis, eps=1e-5, correction=0, strength=1, where=None, style_where=None
 ):
     """(x - mean_c) / std_c * std_s + mean_s; nothing observed means mean 0 and std 1."""
-    of = {"axis": axis, "correction": correction}
-    c, s = moments(content, where=where, **of), moments(style, where=style_where, **of)
+    seen = ((content, where), (style, style_where))
+    c, s = (corrected(moments(x, axis=axis, where=mask), correction) for x, mask in seen)
     std_c, std_s = (np.where(one.count == 0, Fraction(1), std(one.variance, eps)) for one in (c, s))
     std_c, std_s = (np.where(one == 0, Fraction(1), one) for one in (std_c, std_s))
     x, strength = exact(content), exact(strength)

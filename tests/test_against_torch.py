@@ -149,9 +149,10 @@ def test_statistics_that_running_ones_are_made_of():
     x, momentum = sample(4, 3, 5, 6), 0.1
     norm = torch.nn.InstanceNorm2d(3, track_running_stats=True, momentum=momentum).double()
     norm(x)
-    unbiased = rn.moments(x, axis=(2, 3), correction=1)
-    mean = momentum * unbiased.mean.mean(dim=0).flatten()
-    variance = (1 - momentum) + momentum * unbiased.variance.mean(dim=0).flatten()
+    seen = rn.moments(x, axis=(2, 3))
+    unbiased = seen.variance * seen.count / (seen.count - 1)
+    mean = momentum * seen.mean.mean(dim=0).flatten()
+    variance = (1 - momentum) + momentum * unbiased.mean(dim=0).flatten()
     torch.testing.assert_close(norm.running_mean, mean, **CLOSE)
     torch.testing.assert_close(norm.running_var, variance, **CLOSE)
 

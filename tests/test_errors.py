@@ -376,6 +376,38 @@ class TestGivenMoments:
         with fails(ValueError, text):
             rn.instance_norm(X, axis=2, moments=rn.moments(X[0], axis=1))
 
+    @pytest.mark.parametrize("where", [np.ones(X.shape, bool), np.zeros((2, 3, 4), bool)])
+    def test_beside_a_mask(self, where):
+        text = "must be None where moments are given, got ndarray"
+        with fails(ValueError, f"`where` {text}"):
+            rn.instance_norm(X, axis=2, moments=MOMENTS, where=where)
+        with fails(ValueError, f"`where` {text}"):
+            rn.standardizer(MOMENTS, where=where)
+        with fails(ValueError, f"`style_where` {text}"):
+            rn.adain(X, MOMENTS, axis=2, style_where=where)
+
+    def test_beside_a_correction(self):
+        text = "`correction` must be 0 where moments are given, got 1"
+        with fails(ValueError, text):
+            rn.instance_norm(X, axis=2, moments=MOMENTS, correction=1)
+        with fails(ValueError, text):
+            rn.adain(X, MOMENTS, axis=2, correction=1)
+
+    def test_beside_the_mask_of_what_is_still_measured(self):
+        """Of the content, and of the instances of a batch."""
+        where, few = np.ones(X.shape, bool), X.copy()
+        where[..., 1:], few[..., 1:] = False, X[..., :1]
+        np.testing.assert_array_equal(
+            rn.adain(X, MOMENTS, axis=2, where=where)[..., 0],
+            rn.adain(few, MOMENTS, axis=2)[..., 0],
+        )
+        pooled = rn.moments(X, axis=(0, 2))
+        own = {"axis": 2, "batch_axis": 0, "batch_moments": pooled}
+        np.testing.assert_array_equal(
+            rn.batch_instance_norm(X, 0.5, where=where, **own)[..., 0],
+            rn.batch_instance_norm(few, 0.5, **own)[..., 0],
+        )
+
     def test_parameters_against_them(self):
         text = "`scale` must have 3 elements, one for each channel on axis 1, got 5"
         with fails(ValueError, text):
@@ -604,10 +636,49 @@ class TestMap:
     def test_shape(self, backend):
         map = rn.standardizer(backend.asarray(X), axis=2)
         other = backend.asarray(np.ones((2, 5, 4)))
-        text = "`x` must broadcast against shape (2, 3, 1), got shape (2, 5, 4)"
-        for wrong in (map, map.spread, map.variance):
+        text = "`x` must be of shape (2, 3, any), got shape (2, 5, 4)"
+        for wrong in (map, map.inv, map.spread, map.variance):
             with fails(ValueError, text):
                 wrong(other)
+
+    @pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx")
+    @pytest.mark.parametrize(
+        ("axis", "shape", "text"),
+        [
+            (1, (2, 4), "(2, any, 4), got shape (2, 4); index it as x[:, None]"),
+            (1, (4,), "(2, any, 4), got shape (4,)"),
+            (2, (2, 3), "(2, 3, any), got shape (2, 3); index it as x[:, :, None]"),
+            ((1, 2), (2,), "(2, any, any), got shape (2,); index it as x[:, None, None]"),
+            ((0, 1), (4,), "(any, any, 4), got shape (4,); index it as x[None, None]"),
+            ((0, 1, 2), (), "(any, any, any), got shape (); index it as x[None, None, None]"),
+            (
+                2,
+                (2, 1, 4),
+                "(2, 3, any), got shape (2, 1, 4); map.take(indices, axis=1) is the map of a part",
+            ),
+            (
+                2,
+                (7, 1, 3, 9),
+                "(2, 3, any), got shape (7, 1, 3, 9); "
+                "map.take(indices, axis=0) is the map of a part",
+            ),
+        ],
+    )
+    def test_shape_that_the_map_would_enlarge(self, backend, axis, shape, text):
+        map = rn.standardizer(backend.asarray(X), axis=axis)
+        other = backend.asarray(np.ones(shape, np.float32))
+        for wrong in (map, map.inv, map.spread, map.variance):
+            with fails(ValueError, f"`x` must be of shape {text}"):
+                wrong(other)
+
+    @pytest.mark.parametrize("dtype", ["float32", "int", np.int64, np.complex64, int, 3])
+    def test_dtype_of_the_result(self, dtype):
+        with fails(TypeError, f"`dtype` must be a real floating dtype, got {dtype!r}"):
+            MAP(X, dtype=dtype)
+
+    def test_out_of_another_dtype(self):
+        with fails(TypeError, "`out` must be of dtype float64, got float32"):
+            MAP(X, dtype=np.dtype(np.float64), out=np.zeros_like(X))
 
     @pytest.mark.parametrize("other", [1.0, None, "map", MOMENTS, X])
     def test_composed_with_something_else(self, other):

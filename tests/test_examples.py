@@ -119,15 +119,30 @@ def test_style_transfer_statistics(matplotlib, tmp_path, capsys):
     assert str(path) in capsys.readouterr().out
     content, style = module.read("grace_hopper.jpg"), module.read("Minduka_Present_Blue_Pack.png")
     written = matplotlib.image.imread(path)
-    assert written.shape[:2] == (content.shape[0], 4 * content.shape[1])
+    shape = content.colours.shape
+    assert written.shape[:2] == (shape[0], 4 * shape[1])
     _, full, half, by_middle = module.pictures(content, style)
     # float32 pictures of magnitudes near 1, their statistics taken in float64 by NumPy.
     statistics = {"axis": (0, 1), "dtype": np.float64}
-    np.testing.assert_allclose(full.mean(**statistics), style.mean(**statistics), rtol=1e-6)
-    np.testing.assert_allclose(half, (content + full) / 2, atol=1e-6)
-    seen = np.broadcast_to(module.middle(content), content.shape)
-    middle = by_middle.mean(**statistics, where=seen)
-    np.testing.assert_allclose(middle, style.mean(**statistics), rtol=1e-6)
+    # A third of the style is transparent, in a white that nobody sees.
+    assert 0.3 < 1 - style.seen.mean() < 0.5
+    wanted = style.colours.mean(**statistics, where=style.seen)
+    assert np.all(abs(wanted - style.colours.mean(**statistics)) > 0.01)
+    np.testing.assert_allclose(full.mean(**statistics), wanted, rtol=1e-6)
+    np.testing.assert_allclose(half, (content.colours + full) / 2, atol=1e-6)
+    seen = np.broadcast_to(module.middle(content.colours), shape)
+    np.testing.assert_allclose(by_middle.mean(**statistics, where=seen), wanted, rtol=1e-6)
+
+
+def test_what_is_transparent_stays_so(matplotlib, tmp_path):
+    pytest.importorskip("PIL")
+    module = load("style_transfer_statistics")
+    names = {"--style": "grace_hopper.jpg", "--content": "Minduka_Present_Blue_Pack.png"}
+    path = module.main([str(tmp_path / "row.png"), *sum(names.items(), ())])
+    content = module.read(names["--content"])
+    # Written with 8 bits.
+    alpha = matplotlib.image.imread(path)[..., 3:]
+    np.testing.assert_allclose(alpha, np.tile(content.alpha, (1, 4, 1)), atol=1 / 255)
 
 
 def test_forecast_distribution(matplotlib, capsys):
@@ -137,6 +152,10 @@ def test_forecast_distribution(matplotlib, capsys):
     assert all(field.shape == (3, 2) for field in expected)
     np.testing.assert_allclose(expected.deviation**2, expected.variance, rtol=1e-12)
     names, prices = module.read()
+    # From January 1990 to June 2022, IBM traded throughout.
+    assert prices.shape == (12 * 32 + 6, len(names))
+    assert np.isfinite(prices[:, names.index("IBM")]).all()
+    assert (np.diff(prices[-2:], axis=0) != 0).all()
     # In the units of a stock, its forecast moves and widens with it.
     stretched = module.forecast(prices * 10 - 7, 3, [names.index("AMZN")])
     eps = 1e-4

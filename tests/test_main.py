@@ -135,6 +135,7 @@ def test_the_data_is_real():
     runs = {run.kernel: run for run in command.real_data()}
     (prices,) = runs["revin"].arrays
     assert np.isnan(prices).any()
+    assert np.isfinite(prices[..., 0]).all()
     assert np.isfinite(prices).any(axis=1).any()
     assert runs["instance_norm"].arrays[0].shape[:2] == (2, 3)
     assert all(run.arrays[0].dtype == np.float32 for run in runs.values())

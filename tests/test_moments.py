@@ -5,6 +5,7 @@ import pytest
 
 import oracle
 import revnorm as rn
+import tolerances
 from functions import WHERE, X
 
 FAST = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
@@ -26,15 +27,14 @@ def test_native_keeps_float32(backend):
 @FAST
 def test_values(backend):
     x, where = backend.asarray(X), backend.asarray(WHERE)
-    for correction in (0, 1, 0.5):
-        got = rn.moments(x, axis=(0, 3), where=where, correction=correction)
-        expected = oracle.moments(X, axis=(0, 3), where=WHERE, correction=correction)
-        for field in ("mean", "variance", "count"):
-            values = backend.to_numpy(getattr(got, field)).astype(np.float32)
-            exact = getattr(expected, field)
-            # The worst of float64 is 2^-29 of this unit; float32 alone is held to recipe B's.
-            bound = 0.51 if backend.widest == "float64" else 4
-            assert oracle.ulp_error(values, exact, "float32") <= bound
+    got = rn.moments(x, axis=(0, 3), where=where)
+    expected = oracle.moments(X, axis=(0, 3), where=WHERE)
+    for field in ("mean", "variance", "count"):
+        values = backend.to_numpy(getattr(got, field)).astype(np.float32)
+        exact = getattr(expected, field)
+        # The worst of float64 is 2^-29 of this unit; float32 alone is held to recipe B's.
+        bound = 0.51 if backend.widest == "float64" else 4
+        assert oracle.ulp_error(values, exact, "float32") <= bound
 
 
 def test_residual_is_the_low_part_of_the_mean():
@@ -44,11 +44,33 @@ def test_residual_is_the_low_part_of_the_mean():
     assert oracle.exact(mean)[0] + oracle.exact(residual)[0] == exact
 
 
+def test_belong_to_the_population():
+    with pytest.raises(TypeError, match="correction"):
+        rn.moments(X, axis=2, correction=1)
+
+
+@FAST
+def test_merged_moments_are_corrected_where_they_are_used(backend):
+    """The variance of 0 to 9 is 8.25, the unbiased one 9.1667."""
+    x = backend.asarray(np.arange(10, dtype=np.float32))
+    merged = rn.merge(rn.moments(x[:4], axis=0), rn.moments(x[4:], axis=0))
+    for given in (merged, rn.moments(x, axis=0), x):
+        map = rn.standardizer(given, axis=0, eps=0.0, correction=1)
+        spread = backend.to_numpy(map.divisor).astype(np.float32)
+        exact = oracle.root(oracle.exact([82.5]) / 9)
+        assert oracle.ulp_error(spread, exact, "float32") <= tolerances.forward(backend, "float32")
+
+
 def test_correction_that_leaves_nothing_divides_by_one():
     x = np.asarray([[3.0, 5.0]])
-    assert rn.moments(x[:, :1], axis=1, correction=1).variance == 0.0
-    assert rn.moments(x, axis=1, correction=2).variance == 2.0
-    assert rn.moments(x, axis=1, correction=3).variance == 2.0
+
+    def spread(x, correction):
+        moments = rn.moments(x, axis=1)
+        return rn.standardizer(moments, correction=correction, eps=0.25).divisor ** 2 - 0.25
+
+    assert spread(x[:, :1], 1) == 0.0
+    for correction in (2, 3):
+        np.testing.assert_allclose(spread(x, correction), 2.0, rtol=2**-51)
 
 
 @FAST

@@ -519,8 +519,8 @@ def _spatially_adaptive_norm(kind, x, scale_map, bias_map, *, axis, eps=1e-5):
     return _finished(product + bias, x, frame, terms=(product, bias))
 
 
-def _moments(kind, x, *, axis, where=None, correction=0):
-    near, step, variance, unit, seen, finite = _measured(kind, x, axis, where, correction)
+def _moments(kind, x, *, axis, where=None):
+    near, step, variance, unit, seen, finite = _measured(kind, x, axis, where, 0)
     observed = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
     count = np.sum(observed, axis=_axes(axis, x.ndim), keepdims=True).astype(np.longdouble)
     mean = np.where(finite, (near + step).scaled(unit).rounded(), np.nan)
