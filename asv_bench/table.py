@@ -5,15 +5,23 @@
     python asv_bench/table.py --write docs/speed/results/
 
 Every ratio is the median over rounds in which both ways are timed by turns, in this process.
+
+New memory comes in pages that cost as much as the arithmetic, and whether a round gets new memory
+or old depends on the one before. With `--warm` the C library, where it is glibc, keeps all memory
+that was used once, as the allocators do that are made for training.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import measure, report, rows, ways
+
+# https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html
+WARM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
 class Line(NamedTuple):
@@ -38,23 +46,48 @@ def main() -> None:
         print(f"{line.what}  {line.shape}  {line.measured}", file=sys.stderr)
     rounds, seconds = report.effort(arguments.quick)
     how = f"float32; medians of {rounds} rounds, each way for {seconds:g} s or one call in each"
-    facts = report.provenance("torch", "jax")
-    text = report.page(f"Ratios of {report.today()}", facts, how, report.markdown(HEAD, lines))
+    found = facts(arguments, "torch", "jax")
+    text = report.page(f"Ratios of {report.today()}", found, how, report.markdown(HEAD, lines))
+    publish(text, arguments.write, f"{report.today()}.md")
+
+
+def publish(text: str, place: Path | None, name: str) -> None:
+    """Print a page, and write it to a file, or under a name in a folder, if one is given."""
     print(text)
-    if arguments.write:
-        path = report.destination(arguments.write, f"{report.today()}.md")
+    if place:
+        path = report.destination(place, name)
         path.write_text(text, encoding="utf-8")
         print(f"written to {path}", file=sys.stderr)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    return warmed(parser(__doc__).parse_args())
+
+
+def warmed(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, in a process that keeps memory if they ask for it."""
+    if arguments.warm and not WARM.items() <= os.environ.items():
+        # The C library reads its settings when a process begins.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | WARM)
+    return arguments
+
+
+def facts(arguments: argparse.Namespace, *distributions: str) -> list[tuple[str, str]]:
+    """What is measured with."""
+    memory = "kept" if arguments.warm else "as it comes"
+    return [*report.provenance(*distributions), ("memory", memory)]
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """Of a command described by a text: which rows and shapes, how long, and where to write."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     add = parser.add_argument
     add("--rows", action="append", default=[], help="only rows whose name has this in it")
     add("--shapes", nargs="+", default=[], help="other shapes than the table's: 32,64,56,56")
     add("--quick", action="store_true", help="fewer and shorter rounds: a rehearsal")
+    add("--warm", action="store_true", help="keep memory that was used once")
     add("--write", type=Path, help="a file to write as well, or a folder for a file named by date")
-    return parser.parse_args()
+    return parser
 
 
 def shape_of(text: str) -> rows.Shape:

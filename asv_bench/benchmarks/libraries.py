@@ -1,20 +1,17 @@
 """Array libraries of the tests' table, eager or compiled, as strings that name a benchmark."""
 
 import operator
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import ways
+from . import measure, ways
 from .ways import Function
 
-sys.path.append(str(Path(__file__).parents[2] / "tests"))
-backends = import_module("backends")
+backends = measure.of_tests("backends")
 
 
 class Library(NamedTuple):

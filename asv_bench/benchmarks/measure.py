@@ -1,9 +1,12 @@
 """Costs and ratios of costs, of functions without arguments."""
 
 import statistics
+import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Function = Callable[[], Any]
@@ -15,6 +18,19 @@ class Ratio(NamedTuple):
     median: float
     low: float
     high: float
+
+
+class Fastest(NamedTuple):
+    """The shortest time of each of two functions among rounds, in seconds, and their ratio.
+
+    Beside it the median of the rounds' ratios: where memory is new in one round and not in the
+    next, the two differ.
+    """
+
+    ratio: float
+    first: float
+    second: float
+    median: float
 
 
 def paired(first: Function, second: Function, *, rounds: int = 9, seconds: float = 0.1) -> Ratio:
@@ -29,15 +45,33 @@ def paired(first: Function, second: Function, *, rounds: int = 9, seconds: float
     seconds : float
         How long one time lasts at least, unless a single call lasts longer.
     """
+    times = by_turns(first, second, rounds, seconds)
+    return quartiles([one / other for one, other in times])
+
+
+def fastest(first: Function, second: Function, *, rounds: int = 9, seconds: float = 0.1) -> Fastest:
+    """The shortest times of two functions over rounds, as `paired` takes them."""
+    return shortest(list(by_turns(first, second, rounds, seconds)))
+
+
+def shortest(times: list[tuple[float, float]]) -> Fastest:
+    """What rounds by turns say of the two."""
+    ones, others = zip(*times, strict=True)
+    median = statistics.median(one / other for one, other in times)
+    return Fastest(min(ones) / min(others), min(ones), min(others), median)
+
+
+def by_turns(
+    first: Function, second: Function, rounds: int, seconds: float
+) -> Iterator[tuple[float, float]]:
+    """Seconds a call of both, round by round; which one is timed first alternates."""
     ways = (first, second)
     counts = [calls_within(way, seconds) for way in ways]
-    ratios = []
     for turn in range(rounds):
         times = {}
         for i in (0, 1) if turn % 2 else (1, 0):
             times[i] = seconds_of(ways[i], counts[i])
-        ratios.append(times[0] / times[1])
-    return quartiles(ratios)
+        yield times[0], times[1]
 
 
 def quartiles(ratios: list[float]) -> Ratio:
@@ -73,3 +107,17 @@ def temporaries(function: Function) -> int:
         tracemalloc.stop()
     del result
     return peak - max(after, before)
+
+
+def saved(function: Function, parameters: Iterable[Any]) -> int:
+    """Bytes that PyTorch keeps for backward after a call, but for the parameters'."""
+    function()
+    return of_tests("saved").saved_bytes(function, parameters)
+
+
+def of_tests(name: str) -> Any:
+    """A module of the tests."""
+    folder = str(Path(__file__).parents[2] / "tests")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return import_module(name)

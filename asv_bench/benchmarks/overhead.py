@@ -1,7 +1,8 @@
 """Cost of a call where there is next to no data."""
 
-from . import functions, libraries, measure, rows, ways
+from . import functions, libraries, rows
 from .kernels import prepared
+from .ratios import _Ratio
 
 
 class Call:
@@ -16,9 +17,8 @@ class Call:
         self.run()
 
 
-def track_call_to_textbook():
-    x = ways.data(rows.TINY)
-    return measure.paired(ways.numpy(x), ways.textbook(x)).median
+class Ratios(_Ratio):
+    """Of two ways' times for such a call."""
 
-
-track_call_to_textbook.unit = "ratio"
+    params = ([row.name for row in rows.CALLS], [rows.TINY])
+    param_names = ("ways", "shape")

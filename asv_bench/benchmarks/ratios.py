@@ -8,7 +8,7 @@ class _Ratio:
     unit = "ratio"
 
     def setup(self, name, shape):
-        row = next(row for row in rows.ROWS if row.name == name)
+        row = next(row for row in [*rows.ROWS, *rows.STEPS] if row.name == name)
         if shape not in row.targets:
             raise NotImplementedError(f"{name} has no ratio to reach at {shape}")
         x = ways.data(shape)
@@ -22,7 +22,7 @@ class _Ratio:
 
 
 def _named(shapes):
-    return [row.name for row in rows.ROWS if set(shapes) <= set(row.targets)]
+    return [row.name for row in rows.ROWS if set(shapes) & set(row.targets)]
 
 
 class Images(_Ratio):

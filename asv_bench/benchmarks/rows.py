@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from . import ways
+from . import steps, ways
 from .ways import Array, Callable
 
 Shape = tuple[int, ...]
@@ -10,6 +10,8 @@ Shape = tuple[int, ...]
 SMALL, MIDDLE, LARGE = (64, 256, 7, 7), (32, 64, 56, 56), (8, 64, 256, 256)
 TINY = (1, 16, 8, 8)
 SERIES = (64, 336, 321), (256, 96, 862), (512, 336, 7)
+TRAINED_SERIES = SERIES[0], SERIES[2]
+VOLUME = (2, 32, 64, 64, 64)
 
 
 class Row(NamedTuple):
@@ -26,6 +28,38 @@ def _images(middle: float, large: float, small: float) -> dict[Shape, float]:
 
 
 _TWICE_AS_FAST = dict.fromkeys(SERIES, 0.5)
+_LAST = dict.fromkeys((MIDDLE, LARGE), 1.3)
+
+ORDERS = [
+    Row(
+        "torch eager, channels last / contiguous",
+        steps.forward_of(steps.eager_channels_last),
+        steps.forward_of(steps.eager),
+        _LAST,
+    ),
+    Row(
+        "compile, channels last / contiguous",
+        steps.forward_of(steps.compiled_channels_last),
+        steps.forward_of(steps.compiled),
+        _LAST,
+    ),
+]
+
+CALLS = [
+    Row("call overhead, NumPy / textbook NumPy", ways.numpy, ways.textbook, {TINY: 2.5}),
+    Row(
+        "call overhead, torch eager / F.instance_norm",
+        ways.torch_eager,
+        ways.torch_instance_norm,
+        {TINY: 8},
+    ),
+    Row(
+        "call overhead, compile / F.group_norm(C)",
+        ways.compiled_torch,
+        ways.torch_group_norm,
+        {TINY: 6},
+    ),
+]
 
 ROWS = [
     Row("NumPy, out / copy", ways.numpy_out, ways.copy, _images(7, 4.5, 13)),
@@ -83,8 +117,76 @@ ROWS = [
         ways.numpy,
         _images(1.7, 1.7, 1.7),
     ),
-    Row("call overhead, NumPy / textbook NumPy", ways.numpy, ways.textbook, {TINY: 2}),
+    *ORDERS,
+    *CALLS,
 ]
+
+STEPS = [
+    Row(
+        "step, torch eager / F.instance_norm",
+        steps.eager,
+        steps.torch_instance_norm,
+        _images(1.3, 1.0, 3.5),
+    ),
+    Row(
+        "step, compile / F.group_norm(C)",
+        steps.compiled,
+        steps.torch_group_norm,
+        _images(0.9, 0.4, 2.5),
+    ),
+    Row(
+        "step, torch.compile / the same of F.instance_norm",
+        steps.users_own,
+        steps.users_own_torch,
+        _images(1.0, 0.8, 1.0),
+    ),
+    Row(
+        "step, RevIN both ways, torch eager / published",
+        steps.revin,
+        steps.revin_published,
+        dict.fromkeys(TRAINED_SERIES, 1.0),
+    ),
+    Row(
+        "step, RevIN both ways, compile / published",
+        steps.revin_compiled,
+        steps.revin_published,
+        dict.fromkeys(TRAINED_SERIES, 0.4),
+    ),
+    Row("step, nnU-Net, torch eager / F.instance_norm", steps.unet, steps.unet_torch, {VOLUME: 1}),
+    Row(
+        "step, nnU-Net, channels last, torch eager / F.instance_norm",
+        steps.unet_channels_last,
+        steps.unet_torch_channels_last,
+        {VOLUME: 1},
+    ),
+    Row(
+        "step, torch eager, channels last / contiguous",
+        steps.eager_channels_last,
+        steps.eager,
+        _LAST,
+    ),
+    Row(
+        "step, compile, channels last / contiguous",
+        steps.compiled_channels_last,
+        steps.compiled,
+        _LAST,
+    ),
+]
+
+# What is kept for backward, in units of the input's bytes.
+SAVED = {
+    "torch eager": steps.eager,
+    "torch eager, native": steps.eager_native,
+    "compile": steps.compiled,
+    "torch.compile": steps.users_own,
+    "F.instance_norm": steps.torch_instance_norm,
+}
+SAVED_SERIES = {
+    "RevIN both ways, torch eager": steps.revin,
+    "RevIN both ways, compile": steps.revin_compiled,
+    "RevIN both ways, published": steps.revin_published,
+}
+SAVED_AT_MOST = 1.1
 
 # One instance is 16 KB; the batch takes the sizes from 1 MB to 1 GB.
 SIZES = [(batch, 64, 64, 64) for batch in (1, 4, 16, 64, 256, 1024)]

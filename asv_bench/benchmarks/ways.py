@@ -29,8 +29,8 @@ def data(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
 
 
 def axis(x: np.ndarray) -> tuple[int, ...]:
-    """What is reduced: space in an image (N, C, H, W), time in a series (B, T, C)."""
-    return rn.Layout({3: "BTC", 4: "NCHW"}[x.ndim]).axis
+    """What is reduced: space in an image (N, C, H, W) or volume, time in a series (B, T, C)."""
+    return rn.Layout({3: "BTC", 4: "NCHW", 5: "NCDHW"}[x.ndim]).axis
 
 
 def affine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,8 +158,8 @@ def revin_published(x: np.ndarray) -> Function:
 
 def published_revin(x: Array, weight: Array, bias: Array, /) -> Array:
     """The code of ts-kim's RevIN in PyTorch: norm with its affine parameters, then denorm."""
-    mean = x.mean(dim=1, keepdim=True)
-    stdev = torch().sqrt(torch().var(x, dim=1, keepdim=True, unbiased=False) + EPS)
+    mean = x.mean(dim=1, keepdim=True).detach()
+    stdev = torch().sqrt(torch().var(x, dim=1, keepdim=True, unbiased=False) + EPS).detach()
     y = x - mean
     y = y / stdev
     y = y * weight
