@@ -1,6 +1,7 @@
-"""The formulas in exact rational arithmetic, as the papers write them; nothing of the package.
+"""The formulas in exact arithmetic, as the papers write them; nothing of the package.
 
-Arrays are NumPy arrays of `fractions.Fraction`. Only square roots round, to some 200 bits.
+Arrays are NumPy arrays of `fractions.Fraction`; only square roots round, to some 200 bits. Data
+may be given as `pairs` instead, which are right to some 120 bits and take a million elements.
 """
 
 from fractions import Fraction
@@ -8,6 +9,8 @@ from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
+
+from pairs import Pairs, pairs
 
 _BITS = 200
 
@@ -30,8 +33,8 @@ class Affine(NamedTuple):
 
 
 def exact(value):
-    """Any number or array of numbers as fractions."""
-    if isinstance(value, np.ndarray) and value.dtype == object:
+    """Any number or array of numbers as fractions; pairs as they are."""
+    if isinstance(value, Pairs) or (isinstance(value, np.ndarray) and value.dtype == object):
         return value
     numbers = np.asarray(value, dtype=np.float64)
     fractions = np.empty(numbers.shape, dtype=object)
@@ -40,8 +43,8 @@ def exact(value):
 
 
 def root(value):
-    """The square root of fractions that are not negative."""
-    return _elementwise(_root, value)
+    """The square root of numbers that are not negative."""
+    return value.root() if isinstance(value, Pairs) else _elementwise(_root, value)
 
 
 def _root(value):
@@ -92,7 +95,7 @@ def moments(x, *, axis, where=None):
     x = exact(x)
     seen = np.broadcast_to(True if where is None else where, x.shape)
     x = np.where(seen, x, Fraction(0))
-    count = np.sum(exact(seen), axis=axis, keepdims=True)
+    count = exact(np.sum(seen, axis=axis, keepdims=True))
     mean = np.sum(x, axis=axis, keepdims=True) / np.maximum(count, Fraction(1))
     squares = np.where(seen, (x - mean) ** 2, Fraction(0))
     squares = np.sum(squares, axis=axis, keepdims=True)
@@ -115,14 +118,15 @@ def last(x, *, axis, where=None):
     kept = np.empty([1 if i in axes else size for i, size in enumerate(x.shape)], dtype=object)
     for position in np.ndindex(kept.shape):
         at = tuple(slice(None) if i in axes else p for i, p in enumerate(position))
-        observed = x[at][seen[at]]
-        kept[position] = observed[-1] if observed.size else Fraction(0)
+        observed = x[at][seen[at]][-1:]
+        observed = observed.fractions() if isinstance(observed, Pairs) else observed
+        kept[position] = observed[0] if observed.size else Fraction(0)
     return kept
 
 
 def std(variance, eps, eps_mode="add"):
     eps = exact(eps)
-    return root(variance + eps if eps_mode == "add" else np.maximum(variance, eps))
+    return root(variance + eps if eps_mode == "add" else np.where(variance < eps, eps, variance))
 
 
 def from_moments(
@@ -202,3 +206,72 @@ def conditional_instance_norm(
 
 def spatially_adaptive_norm(x, scale_map, bias_map, *, axis, eps=1e-5):
     return instance_norm(x, axis=axis, eps=eps) * (1 + exact(scale_map)) + exact(bias_map)
+
+
+class Gradient(NamedTuple):
+    """A gradient; the largest it is added up from, and the sum of the magnitudes of all terms.
+
+    Of data both are the largest of the instance. Normalized values count as 1 at least.
+    """
+
+    value: np.ndarray
+    parts: np.ndarray
+    terms: np.ndarray
+
+
+def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5, **options):
+    """Gradients of the data, the scale and the bias, for a cotangent g of y; as pairs.
+
+        z = (x - center) / D,   dx = g·scale/D - Σ g·scale/D / n - (x - mean)/(N·D) · Σ g·scale·z/D
+
+    where the divisor D depends on x, the sum of g·scale/D going to the last where that is the
+    center; where nothing was observed, dx = g. The scale and bias have one entry an instance.
+    """
+    x, g, of = pairs(x), pairs(g), {"axis": axis, "keepdims": True}
+    seen = np.broadcast_to(True if where is None else where, x.shape)
+    given = moments(x, axis=axis, where=where, correction=options.get("correction", 0))
+    at = last(x, axis=axis, where=where) if center == "last" else given.mean
+    clamped = given.variance < exact(eps) if options.get("eps_mode") == "clamp" else False
+    divisor = std(given.variance, eps, options.get("eps_mode", "add"))
+    free = (divisor > 0) & ~(clamped | (given.variance == 0))
+    divisor = np.where(divisor == 0, Fraction(1), divisor)
+    unseen, count = given.count == 0, exact(np.maximum(given.count, Fraction(1)))
+    z, pulled = (x - at) / divisor, g * pairs(scale) / divisor
+    left = count - exact(options.get("correction", 0))
+    left = np.where(left > 0, left, Fraction(1))
+    whole = np.sum(pulled, **of)
+    if center == "last":
+        share = _is_last(seen, axis)
+    else:
+        share = np.where(seen, Fraction(1), Fraction(0)) / count
+    slope = np.where(seen & free, (x - given.mean) / divisor / left, Fraction(0))
+    by_center, by_spread = -(share * whole), -(slope * np.sum(pulled * z, **of))
+    value = np.where(unseen, g, pulled + by_center + by_spread)
+
+    def high(a):
+        return abs(pairs(a)).high
+
+    unit = np.maximum(high(z), 1)
+    terms = high(pulled) + high(share) * np.sum(high(pulled), **of)
+    terms = terms + high(slope) * np.sum(high(pulled) * unit, **of)
+    parts = np.maximum(
+        np.maximum(high(value), high(pulled)), np.maximum(high(by_center), high(by_spread))
+    )
+    found = [Gradient(value, *(np.max(a, **of) for a in (parts, terms)))]
+    for factor, size in ((z, unit), (exact(1), np.ones_like(unit))):
+        each = np.where(unseen, Fraction(0), g * factor)
+        total, sizes = np.sum(each, **of), high(g) * size
+        largest = np.maximum(high(total), np.max(sizes, **of))
+        found.append(Gradient(total, largest, np.sum(sizes, **of)))
+    return found
+
+
+def _is_last(seen, axis):
+    """1 at the last of those seen in every instance, in the order of the axes; else 0."""
+    axes = sorted(one % seen.ndim for one in axis)
+    order = [i for i in range(seen.ndim) if i not in axes] + axes
+    rows = np.transpose(seen, order)
+    flat = rows.reshape(*rows.shape[: seen.ndim - len(axes)], -1)
+    from_end = np.cumsum(flat[..., ::-1], axis=-1)[..., ::-1]
+    found = (flat & (from_end == 1)).reshape(rows.shape)
+    return np.transpose(found, np.argsort(order)).astype(np.float64)

@@ -46,7 +46,7 @@ class Bounds(NamedTuple):
 
 # A gradient gathers from up to three readings of the data: three roundings and two of their sums.
 # Under B up to 30 roundings, of half a ULP each, lie between the data and a term of a gradient.
-RECIPE_A = Bounds("A", 0.51, 1.0, 2.5)
+RECIPE_A = Bounds("A", 0.51, 2.0, 2.5)
 RECIPE_B = Bounds("B", 4.0, 4.0, 16.0)
 
 
