@@ -60,13 +60,11 @@ def measured(names: list[str], shapes: list[rows.Shape], length: report.Effort) 
         if table.chosen(row.name, names):
             for shape in [s for s in row.targets if not shapes or s in shapes]:
                 yield ratio(row, shape, length)
-    for steps, shape in ((rows.SAVED, rows.MIDDLE), (rows.SAVED_SERIES, rows.SERIES[0])):
-        for name, way in steps.items():
-            what = f"kept for backward, {name}"
-            if table.chosen(what, names) and (not shapes or shape in shapes):
-                target = f"{rows.SAVED_AT_MOST:g}" if _is_ours(name) else ""
-                size = saved(way(ways.data(shape)))
-                yield Line(what, report.sized(shape), target, f"{size:.2f}", "", "")
+    for name, (way, shape, at_most) in rows.KEPT.items():
+        what, size = f"kept for backward, {name}", report.sized(shape)
+        if table.chosen(what, names) and (not shapes or shape in shapes):
+            target = f"{at_most:g}" if at_most else ""
+            yield Line(what, size, target, f"{saved(way(ways.data(shape))):.2f}", "", "")
 
 
 def ratio(row: rows.Row, shape: rows.Shape, length: report.Effort) -> Line:
@@ -78,10 +76,6 @@ def ratio(row: rows.Row, shape: rows.Shape, length: report.Effort) -> Line:
         return Line(*what, target, "not run", "", str(error))
     times = " / ".join(f"{1e3 * time:.3g}" for time in (found.first, found.second))
     return Line(*what, target, f"{found.ratio:.2f}", f"{found.median:.2f}", times)
-
-
-def _is_ours(name: str) -> bool:
-    return not name.startswith("F.") and "published" not in name
 
 
 if __name__ == "__main__":

@@ -30,15 +30,14 @@ class Volumes(_Steps):
 class Saved:
     """Bytes kept for backward, in units of the input's bytes."""
 
-    params = ([*rows.SAVED, *rows.SAVED_SERIES],)
+    params = (list(rows.KEPT),)
     param_names = ("way",)
     timeout = 600
     unit = "input sizes"
 
     def setup(self, name):
-        x = ways.data(rows.SERIES[0] if name in rows.SAVED_SERIES else rows.MIDDLE)
         try:
-            self.step = (rows.SAVED | rows.SAVED_SERIES)[name](x)
+            self.step = rows.KEPT[name].way(ways.data(rows.KEPT[name].shape))
         except ImportError as error:
             raise NotImplementedError(str(error)) from error
 
