@@ -94,8 +94,9 @@ def _function() -> Any:
             flat = list(taken)
             needed = [ctx.needs_input_grad[2], *ctx.needs_input_grad[4:]]
             given = (ctx.step, ctx.frame, x, where, flat, needed, g, pulls)
-            if torch.is_grad_enabled():
-                grads = _again(torch, *given)
+            if torch.is_grad_enabled() or not all(map(_memory.is_single, leaves((g, pulls)))):
+                with torch.enable_grad():
+                    grads = _again(torch, *given)
             else:
                 grads = _pulled_back(torch, *given, Sample(*sample) if sample else None)
             return None, None, grads[0], None, *grads[1:]
@@ -115,6 +116,8 @@ def _again(
     pulls: Any,
 ) -> list[Any]:
     """The gradients as functions that can be differentiated."""
+    # Views, since an operand that came from x would lead to it a second time.
+    x, *flat = (a.view_as(a) for a in (x, *flat))
     outputs = step.forward(x, where, *filled(frame, iter(flat)))
     pairs = [
         (a, pull) for a, pull in zip(outputs, (g, *pulls)) if pull is not None and a.requires_grad

@@ -49,12 +49,14 @@ def run(
     out: Array | None = None,
     result: Any = None,
     whole: bool = True,
+    narrow: bool = False,
 ) -> tuple[Any, ...]:
     """What `kernel(place, x, *operands)` gives for arrays in the dtype worked in.
 
     That is None or an array like `x`, to be rounded to the dtype `result` or that of `x` and put
     into `out`; then arrays with `axis` at size 1, numbers and None. Without `whole`, instances may
-    be cut up as well.
+    be cut up as well. With `narrow`, an array that is not cut comes as it is: a tracer then finds
+    no copy of it that it could keep.
     """
     result = x.dtype if result is None else result
     if _memory.is_cut(x, *operands):
@@ -65,7 +67,7 @@ def run(
     def widened(a: Array) -> Array:
         return a if xp.isdtype(a.dtype, "bool") else xp.astype(a, dtype, copy=False)
 
-    y, *others = kernel(Whole(axis), *mapped(widened, (x, *operands)))
+    y, *others = kernel(Whole(axis), x if narrow else widened(x), *mapped(widened, operands))
     if y is None:
         return y, *others
     y = rounded(xp, y, result)

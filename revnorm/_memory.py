@@ -60,6 +60,12 @@ def is_recorded(*tree: Any) -> bool:
     return torch.is_grad_enabled() and any(a.requires_grad for a in leaves(tree))
 
 
+def is_single(x: Array) -> bool:
+    """Whether a tensor of PyTorch does not stand for a batch of them, as in a vmap of gradients."""
+    torch = sys.modules["torch"]._C
+    return torch._dispatch_keys(x).has(getattr(torch.DispatchKey, x.device.type.upper()))
+
+
 def is_narrow(x: Array) -> bool:
     """Whether there are wider numbers than those of x."""
     return x.dtype.itemsize < 8

@@ -198,7 +198,8 @@ def _measured(data: Data, x: Array, where: Array | None, power: Array | None = N
     def kernel(place: Whole, x: Array, where: Array | None, power: Array | None) -> Any:
         return None, *measure(place, x, where, data.recipe, power)[0]
 
-    return _blocks.run(kernel, x, where, power, axis=data.axis, dtype=data.recipe.work)
+    given = dict(axis=data.axis, dtype=data.recipe.work, narrow=data.recipe.widened)
+    return _blocks.run(kernel, x, where, power, **given)
 
 
 def _joint_power(data: Data, parts: Any) -> Array:

@@ -78,10 +78,13 @@ def normalize(
             sample = statistics(data._replace(x=x, where=where))
             ends = frames(sample, *data.worked(operands))
             return apply(*ends, x, out=out, gaps=where is not None, least=1.0), *sample
-        given = dict(axis=axis, dtype=recipe.work, out=out)
+        given = dict(axis=axis, dtype=recipe.work, out=out, narrow=recipe.widened)
         return _blocks.run(kernel, x, where, keep, *operands, **given)
 
-    step = Step(forward, lowered, axis, recipe.work, recipe.accumulate, where is not None)
+    def again(sample: Sample, *operands: Any) -> Line:
+        return lowered(sample, *data.worked(operands))
+
+    step = Step(forward, again, axis, recipe.work, recipe.accumulate, where is not None)
     y, *fields = through(step, x, where, *operands, out=out, keep=keep)
     return y, Sample(*fields) if fields else None
 

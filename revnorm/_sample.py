@@ -69,6 +69,7 @@ class _Sums(NamedTuple):
     place: Whole
     where: Array | None
     recipe: _checks.Recipe
+    work: Any
     count: Any
 
     def mean(self, a: Array) -> Array:
@@ -102,9 +103,13 @@ def measure(
     recipe: _checks.Recipe,
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
-    """The sample, with d = x · power − pivot that it was taken of; x is in the dtype worked in."""
+    """The sample, with d = x · power − pivot that it was taken of.
+
+    Where a wider type is worked in, x may still be narrow: differences from a pivot widen it.
+    """
     xp = array_api_compat.array_namespace(x)
-    sums = _Sums(xp, place, where, recipe, _count(xp, x, place.axis, where))
+    work = x.dtype if place.looks else recipe.work
+    sums = _Sums(xp, place, where, recipe, work, _count(xp, x, place.axis, where, work))
     if recipe.widened and not is_array(sums.count):
         return _around_members(sums, x)
     if place.looks and not recipe.widened and power is None:
@@ -122,7 +127,7 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
         return _around_mean(sums, x, None)
     inner = type(place)(tuple(one for one in split if one not in outer))
     length = math.prod([cut.shape[one] for one in inner.axis])
-    pivot = constant(first(cut, inner.axis) + 0.0)
+    pivot = constant(xp.astype(first(cut, inner.axis), sums.work, copy=False) + 0.0)
     d = inner.minus(cut, pivot)
     parts = sums._replace(place=inner, count=length)
     sample = parts.sample(d, pivot, parts.mean(d))
@@ -163,7 +168,7 @@ def _around_mean(
             power = xp.where(usual, 1.0, power)
         x, low, high = x * power, low * power, high * power
     mean = sums.mean(x)
-    pivot = between(xp, xp.astype(mean, x.dtype, copy=False), low, high)
+    pivot = between(xp, xp.astype(mean, sums.work, copy=False), low, high)
     return _around(sums, x, mean, constant(pivot), power)
 
 
@@ -265,10 +270,10 @@ def first(x: Array, axis: tuple[int, ...]) -> Array:
     return x[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
 
 
-def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None) -> Array | int:
+def _count(xp: Any, x: Array, axis: tuple[int, ...], where: Array | None, dtype: Any) -> Any:
     sizes = [x.shape[one] for one in axis]
     if where is None and all(_checks.is_known(size) for size in sizes):
         return math.prod(sizes)
-    ones = xp.ones_like(x)
+    ones = xp.ones_like(x, dtype=dtype)
     seen = ones if where is None else xp.where(where, ones, 0.0)
     return xp.sum(seen, axis=axis, keepdims=True)
