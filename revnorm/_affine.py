@@ -16,6 +16,7 @@ from revnorm import _blocks, _checks
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
 from revnorm._moments import Moments, corrected, statistics, taken
+from revnorm._rounding import rounded
 from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
@@ -331,7 +332,7 @@ def transform(
     once = dtype == xp.float64 and x.dtype != dtype
     if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
         y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
-        return xp.astype(y, x.dtype, copy=False)
+        return rounded(y, x.dtype)
 
     def kernel(x: Array, map: AffineMap, power: Array, place: Place) -> Any:
         x = x if power is None else x * power

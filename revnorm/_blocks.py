@@ -18,6 +18,7 @@ import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array
+from revnorm._rounding import rounded
 from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
@@ -131,7 +132,7 @@ def each(
     if first is not None:
         if per_instance is not None:
             per_instance.extend(first.of_instances(axis))
-        first = xp.astype(first.drawn(), x.dtype, copy=False)
+        first = rounded(first.drawn(), x.dtype)
     if out is None or first is None:
         return first, *others
     out[...] = first
@@ -210,7 +211,10 @@ def _each(
                 out = _empty(given, given.shape, given.dtype)
                 target = _permuted(out, order)
             y = first.drawn_over()
-            target[cut] = (y.transpose(back) if turned else y).reshape(piece.shape)
+            y = y.transpose(back) if turned else y
+            # NumPy rounds while it writes, and once.
+            y = y if type(y) is np.ndarray else rounded(y, x.dtype)
+            target[cut] = y.reshape(piece.shape)
         if not others:
             others = [_room(part, (*x.shape[:rows], 1)) for part in rest]
         for other, part in zip(others, rest, strict=True):
