@@ -17,8 +17,8 @@ import numpy as np
 
 from revnorm import _memory
 from revnorm._checks import Array
-from revnorm._dtypes import rounded
 from revnorm._place import Block, Lanes, Whole
+from revnorm._rounding import rounded
 from revnorm._trees import filled, is_array, leaves, mapped
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
@@ -70,7 +70,7 @@ def run(
     y, *others = kernel(Whole(axis), x if narrow else widened(x), *mapped(widened, operands))
     if y is None:
         return y, *others
-    y = rounded(xp, y, result)
+    y = rounded(y, result)
     if out is None:
         return y, *others
     out[...] = y

@@ -10,7 +10,7 @@ import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array
-from revnorm._dtypes import rounded
+from revnorm._rounding import rounded
 from revnorm._trees import leaves
 
 # From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
@@ -166,6 +166,5 @@ class View(NamedTuple):
         if type(self.array) is np.ndarray:
             self.array[cut] = y
             return
-        torch = sys.modules["torch"]
-        xp = array_api_compat.array_namespace(self.array)
-        self.array[cut].copy_(rounded(xp, torch.from_numpy(y), self.array.dtype))
+        y = sys.modules["torch"].from_numpy(y)
+        self.array[cut].copy_(rounded(y, self.array.dtype))

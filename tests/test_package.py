@@ -25,6 +25,7 @@ ADAPTERS = (
     "_compile",
     "_evaluate",
     "_memory",
+    "_rounding",
     "_tracing",
 )
 KERNELS = [path for path in FILES if path.stem not in ADAPTERS]
