@@ -16,11 +16,13 @@ from revnorm._affine import (
     standardizer,
     then,
 )
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._moments import Moments
 from revnorm._sample import Sample
 
 
+@public
 def adain(
     content: Array,
     style: Array | Moments,

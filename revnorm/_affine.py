@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _blocks, _checks
+from revnorm._arguments import public
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
 from revnorm._moments import Moments, corrected, statistics, taken
@@ -59,7 +60,7 @@ class AffineMap(NamedTuple):
     offset: Array
     offset_residual: Array
 
-    @_blocks.quiet
+    @public
     def __call__(self, x: Array, /, *, dtype: Any = None, out: Array | None = None) -> Array:
         """The map applied to an array that it neither adds axes to nor enlarges.
 
@@ -86,10 +87,10 @@ class AffineMap(NamedTuple):
         _checks.writable(out, x, dtype)
         if dtype == x.dtype:
             return transform(self, x, out=out)
-        wide = xp.result_type(x, dtype)
+        wide = _checks.wider(xp, x.dtype, dtype)
         if wide == dtype:
             return transform(self, xp.astype(x, wide), out=out)
-        y = transform(self, xp.astype(x, xp.result_type(wide, self.center)))
+        y = transform(self, xp.astype(x, _checks.wider(xp, wide, self.center.dtype)))
         y = xp.astype(y, dtype)
         if out is None:
             return y
@@ -113,6 +114,7 @@ class AffineMap(NamedTuple):
         return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
 
     @property
+    @_blocks.quiet
     def scale(self) -> Array:
         """How much a difference is stretched: factor / divisor."""
         return self.factor / self.divisor
@@ -125,13 +127,14 @@ class AffineMap(NamedTuple):
         """A variance carried through the map: variance · scale²."""
         return self._times(variance, self.scale, self.scale)
 
+    @public
     def _times(self, x: Any, *factors: Array) -> Array:
-        if type(x) in (int, float):
-            x = x + 0 * factors[0]
+        if _checks.is_number(x):
+            x = float(x) + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.applicable(self, x)
-        y = xp.astype(x, xp.result_type(x, self.center), copy=False)
+        y = xp.astype(x, _checks.wider(xp, x.dtype, self.center.dtype), copy=False)
         for factor in factors:
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
@@ -155,7 +158,7 @@ class AffineMap(NamedTuple):
 AffineMap.__array_ufunc__ = None  # type: ignore[attr-defined]
 
 
-@_blocks.quiet
+@public
 def standardizer(
     x: Array | Moments,
     /,
@@ -234,7 +237,7 @@ def standardizer(
     return _finished(standardize(sample, scale, bias, options), sample.power)
 
 
-@_blocks.quiet
+@public
 def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
     """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
 
@@ -358,7 +361,7 @@ def transform(
     The results are wanted to the precision of their instance's largest, or that of `least`.
     """
     xp = array_api_compat.array_namespace(x)
-    dtype = xp.result_type(x, map.center)
+    dtype = _checks.wider(xp, x.dtype, map.center.dtype)
     once = dtype == xp.float64 and x.dtype != dtype
     if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
         y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()

@@ -13,11 +13,13 @@ from revnorm._affine import (
     standardize,
     then,
 )
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._moments import Moments, pooled, statistics, taken
 from revnorm._sample import Sample
 
 
+@public
 def batch_instance_norm(
     x: Array,
     gate: Array | float,

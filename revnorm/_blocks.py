@@ -91,7 +91,7 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if not any(type(leaf) is np.ndarray for leaf in leaves(arguments)):
+        if not any(isinstance(leaf, np.ndarray) for leaf in leaves(arguments)):
             return function(*arguments, **keywords)
         with np.errstate(all="ignore"):
             return function(*arguments, **keywords)
@@ -113,7 +113,7 @@ def each(
     That is a Line to be rounded to the dtype of `x` and put into `out`, or None, then arrays
     with `axis` at size 1, numbers and None. Without `whole`, instances may be cut up as well.
     """
-    if is_cut(x, *operands):
+    if is_cut(x, *operands, out):
         inner = math.prod(x.shape[axis[-1] + 1 :]) if axis else 0
         if not whole and inner >= _BUFFER:
             # Loops along the last axes are long enough as they are.
@@ -141,7 +141,7 @@ def each(
 def is_cut(x: Array, *operands: Any) -> bool:
     """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
     if type(x) is np.ndarray:
-        return x.size > 0
+        return x.size > 0 and all(type(leaf) is np.ndarray for leaf in leaves(operands))
     return array_api_compat.is_torch_array(x) and _is_plain_torch(x, leaves(operands))
 
 

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
+from revnorm._subclasses import refusal
+
 Array = Any
+
+# Numbers beside arrays in `where`, which the kernels need, came with it.
+_STANDARD = "2024.12"
 
 # What a function may be called without, and what may be 1-D along `channel_axis`.
 _OPTIONAL = ("scale", "bias")
@@ -33,11 +38,19 @@ def namespace(**named: Array) -> Any:
     for name, array in named.items():
         if not array_api_compat.is_array_api_obj(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
+        if text := refusal(array):
+            raise TypeError(f"`{name}` must be {text}")
     try:
-        return array_api_compat.array_namespace(*named.values())
+        xp = array_api_compat.array_namespace(*named.values())
     except TypeError as error:
         kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
+    version = getattr(xp, "__array_api_version__", _STANDARD)
+    if version < _STANDARD:
+        raise TypeError(
+            f"arrays must follow the array API standard of {_STANDARD} or later, got {version}"
+        )
+    return xp
 
 
 def _library(array: Array) -> str:
@@ -46,8 +59,12 @@ def _library(array: Array) -> str:
 
 def floating(xp: Any, **named: Array) -> None:
     for name, array in named.items():
-        if array is not None and not xp.isdtype(array.dtype, "real floating"):
+        if array is None:
+            continue
+        if not xp.isdtype(array.dtype, "real floating"):
             raise TypeError(f"`{name}` must be of a real floating dtype, got {array.dtype}")
+        if getattr(array.dtype, "itemsize", 2) < 2:
+            raise TypeError(f"`{name}` must be of 16 bits an element or more, got {array.dtype}")
 
 
 def floating_dtype(xp: Any, dtype: Any) -> Any:
@@ -66,6 +83,16 @@ def has_float64(xp: Any, device: Any) -> bool:
     return "float64" in info.dtypes(device=device, kind="real floating")
 
 
+def wider(xp: Any, a: Any, b: Any) -> Any:
+    """What two dtypes promote to, also where JAX is told to promote nothing by itself."""
+    if a == b:
+        return a
+    bits = xp.finfo(a).bits, xp.finfo(b).bits
+    if bits[0] == bits[1]:
+        return xp.result_type(a, b)
+    return a if bits[0] > bits[1] else b
+
+
 class Recipe(NamedTuple):
     """The dtype worked in, the one to sum in if plain sums do, and whether all is rounded once."""
 
@@ -77,7 +104,7 @@ class Recipe(NamedTuple):
 def recipe(x: Array, precision: str) -> Recipe:
     """Worked in is float64 where there is one, or the input's own dtype, at least float32."""
     xp = array_api_compat.array_namespace(x)
-    own = xp.result_type(x.dtype, xp.float32)
+    own = wider(xp, x.dtype, xp.float32)
     if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
         return Recipe(own, None, False)
     if precision == "native":
@@ -106,7 +133,7 @@ def operands(
     """The reduced axes, the mask and the parameters, all laid out with the axes of `x`."""
     given = {} if where is None else {"where": where}
     for parameter_name, value in parameters.items():
-        if not _is_number(value) and not (value is None and parameter_name in _OPTIONAL):
+        if not is_number(value) and not (value is None and parameter_name in _OPTIONAL):
             given[parameter_name] = value
     xp = namespace(**{name: x}, **given)
     reduced = sample(xp, x, axis, name=name)
@@ -122,14 +149,14 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def number(name: str, value: Any) -> Any:
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be finite and not negative, got {value}")
     return value if type(value) in (int, float) else float(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return type(value) in (int, float) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
@@ -256,7 +283,7 @@ def _indexed(wanted: tuple[Any, ...], got: tuple[Any, ...]) -> str:
 
 def mixture(maps: Any, weights: Any) -> Any:
     """The one namespace of maps and their weights, which fit each other."""
-    named = {f"weights[{i}]": w for i, w in enumerate(weights) if not _is_number(w)}
+    named = {f"weights[{i}]": w for i, w in enumerate(weights) if not is_number(w)}
     xp = namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)}, **named)
     floating(xp, **named)
     for i, one in enumerate(maps):
@@ -368,7 +395,7 @@ def parameter(
     """A scale, bias or gate laid out against a shape: 1-D along `channel_axis`, else as it is."""
     if value is None or type(value) in (int, float):
         return value
-    if _is_number(value):
+    if is_number(value):
         return float(value)
     floating(xp, **{name: value})
     if channel_axis is None or value.ndim != 1:

@@ -6,10 +6,12 @@ import array_api_compat
 
 from revnorm import _checks
 from revnorm._affine import pick
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._instance import instance_norm
 
 
+@public
 def conditional_instance_norm(
     x: Array,
     scales: Array,

@@ -4,10 +4,12 @@ from functools import partial
 
 from revnorm import _checks
 from revnorm._affine import normalize, standardize
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._moments import Moments, taken
 
 
+@public
 def instance_norm(
     x: Array,
     /,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm import _blocks, _checks
+from revnorm._arguments import public
 from revnorm._blocks import Place
 from revnorm._checks import Array
 from revnorm._sample import Sample, between, extent, measure, reach
@@ -34,7 +35,7 @@ class Moments(NamedTuple):
     count: Array
 
 
-@_blocks.quiet
+@public
 def moments(
     x: Array,
     /,
@@ -101,7 +102,7 @@ def moments(
     return plain(statistics(x, where, reduced, options))
 
 
-@_blocks.quiet
+@public
 def merge(first: Moments, second: Moments, /) -> Moments:
     """Moments of two disjoint samples taken together.
 

@@ -7,10 +7,12 @@ import array_api_compat
 
 from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._sample import Sample
 
 
+@public
 def revin(
     x: Array,
     /,
@@ -104,7 +106,9 @@ def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
     xp = array_api_compat.array_namespace(x)
     if where is None and all(_checks.is_known(x.shape[one]) for one in axis):
-        return x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
+        at = (slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))
+        # A copy, as the map outlives the data, which `out` may be.
+        return xp.astype(x[tuple(at)], x.dtype, copy=True)
     seen = xp.ones_like(x, dtype=xp.bool)
     seen = seen if where is None else where & seen
     for one in reversed(axis):

@@ -4,10 +4,12 @@ from functools import partial
 
 from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._sample import Sample
 
 
+@public
 def spatially_adaptive_norm(
     x: Array,
     scale_map: Array,

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
-from revnorm._checks import Array
+Array = Any
 
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    plain = value is None or isinstance(value, int | float | str)
-    return not plain and hasattr(value, "ndim") and not isinstance(value, Real)
+    if value is None or isinstance(value, int | float | str | Real):
+        return False
+    # NumPy's dtypes have dimensions too.
+    return hasattr(value, "ndim") and not hasattr(value, "isnative")
 
 
 def leaves(tree: Any) -> list[Array]:

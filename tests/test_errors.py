@@ -133,6 +133,31 @@ class TestData:
         with fails(TypeError, f"`{name}` must be an array, got {type(x).__name__}"):
             call(function, **{name: x})
 
+    @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+    @pytest.mark.parametrize("library", ["torch", "jax.numpy"])
+    def test_float8(self, library, name):
+        xp = pytest.importorskip(library)
+        x = xp.asarray(X)
+        narrow = x.to(getattr(xp, name)) if library == "torch" else x.astype(name)
+        text = f"must be of 16 bits an element or more, got {narrow.dtype}"
+        with fails(TypeError, f"`x` {text}"):
+            rn.instance_norm(narrow, axis=2)
+        with fails(TypeError, f"`scale` {text}"):
+            rn.instance_norm(x, narrow, axis=2)
+        with fails(TypeError, f"`x` {text}"):
+            rn.standardizer(x, axis=2).inv(narrow)
+
+    @pytest.mark.parametrize("version", ["2022.12", "2023.12"])
+    def test_an_older_standard(self, version):
+        xp = pytest.importorskip("array_api_strict")
+        text = f"arrays must follow the array API standard of 2024.12 or later, got {version}"
+        x = xp.asarray(X)
+        map = rn.standardizer(x, axis=2)
+        with xp.ArrayAPIStrictFlags(api_version=version):
+            for call in (lambda x: rn.instance_norm(x, axis=2), map):
+                with fails(TypeError, text):
+                    call(x)
+
     @taking()
     def test_nothing_to_reduce(self, function):
         name = data_of(function)
