@@ -7,12 +7,12 @@ The inverse swaps the frames, so it divides by the very number that the map mult
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _fields
 from revnorm._arguments import public
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
@@ -23,6 +23,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_fields.without_arithmetic("`@` or `rn.blend`")
 class AffineMap(NamedTuple):
     """The map y = (x − center) / divisor · factor + offset, one an instance.
 
@@ -80,6 +81,7 @@ class AffineMap(NamedTuple):
         array
             Shape and device as `x`.
         """
+        _checks.fields(self)
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.applicable(self, x)
@@ -101,6 +103,8 @@ class AffineMap(NamedTuple):
         """The map that applies `inner`, then this one."""
         if not isinstance(inner, AffineMap):
             return NotImplemented
+        for map in (self, inner):
+            _checks.fields(map)
         _checks.namespace(outer=self.center, inner=inner.center)
         return compose(self, inner)
 
@@ -108,7 +112,7 @@ class AffineMap(NamedTuple):
     def inv(self) -> "AffineMap":
         """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
         center, center_residual, divisor, factor, offset, offset_residual = self
-        xp = array_api_compat.array_namespace(center)
+        xp = _checks.fields(self)
         flat = factor == 0
         unit, scale = xp.where(flat, 1.0, factor), xp.where(flat, 0.0, divisor)
         return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
@@ -129,6 +133,7 @@ class AffineMap(NamedTuple):
 
     @public
     def _times(self, x: Any, *factors: Array) -> Array:
+        _checks.fields(self)
         if _checks.is_number(x):
             x = float(x) + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
@@ -139,23 +144,27 @@ class AffineMap(NamedTuple):
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
 
-    def take(self, indices: Array | Sequence[int], *, axis: int) -> "AffineMap":
-        """The map of some of the channels: each field taken along `axis`, where it varies."""
-        if isinstance(indices, list | tuple):
-            own = array_api_compat.array_namespace(self.center)
-            device = array_api_compat.device(self.center)
-            indices = own.asarray(indices, device=device)
-        xp = _checks.namespace(map=self.center, indices=indices)
-        _checks.indices(xp, indices)
-        fields = []
-        for field in self:
-            at = _checks.one_axis("axis", axis, field.ndim)
-            fields.append(field if field.shape[at] == 1 else pick(xp, field, indices, at))
-        return AffineMap(*fields)
+    def take(self, indices: Array | Sequence[int] | slice | int, *, axis: int) -> "AffineMap":
+        """The map of some of the channels or instances: each field at `indices` along `axis`.
 
+        Integers, one or several, or a slice; an axis is kept, and fields that do not vary along
+        it stay as they are.
+        """
+        return _fields.take(self, indices, axis)
 
-# Leaves `array @ map` to the map, which has no such product.
-AffineMap.__array_ufunc__ = None  # type: ignore[attr-defined]
+    @classmethod
+    def concat(cls, maps: Iterable["AffineMap"], /, *, axis: int) -> "AffineMap":
+        """One map of the instances of several, which follow each other along `axis`."""
+        return _fields.concat(cls, maps, axis)
+
+    def astype(self, dtype: Any, /) -> "AffineMap":
+        """The map in another dtype; what center and offset lose by it goes to the residuals."""
+        residuals = {"center": "center_residual", "offset": "offset_residual"}
+        return _fields.astype(self, dtype, residuals)
+
+    def __repr__(self) -> str:
+        """The fields in full if they are short, else by shape and dtype."""
+        return _fields.described(self)
 
 
 @public
@@ -226,6 +235,7 @@ def standardizer(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
     if isinstance(x, Moments):
+        _checks.fields(x)
         _checks.beside_moments(where=where)
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
         sample = corrected(taken(x, x.mean, options), options)
@@ -238,14 +248,14 @@ def standardizer(
 
 
 @public
-def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
+def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> AffineMap:
     """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
 
     Parameters
     ----------
-    maps : sequence of AffineMap
+    maps : iterable of AffineMap
         At least one, of fields that broadcast against each other.
-    weights : sequence of array or float
+    weights : iterable of array or float
         One for each map, broadcastable against its fields.
 
     Returns
@@ -268,14 +278,13 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     >>> rn.blend([centred, centred.inv], [0.5, 0.5])(x)
     array([0.5, 5.5])
     """
+    maps = _checks.every("maps", AffineMap, maps)
+    weights = list(weights)
     if not maps or len(maps) != len(weights):
         raise ValueError(
             "`weights` must be one for each of at least one map, "
             f"got {len(weights)} for {len(maps)} maps"
         )
-    for one in maps:
-        if not isinstance(one, AffineMap):
-            raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
     xp = _checks.mixture(maps, weights)
     maps = [solid(one) for one in maps]
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
@@ -510,14 +519,6 @@ def _stretch(map: AffineMap, d: Array, near: Any, rest: Any, once: bool) -> Line
     slope = factor * power / divisor
     level = offset * power + (offset_residual * power + missed * slope)
     return Line(d, slope, level, power)
-
-
-def pick(xp: Any, array: Array, indices: Array, axis: int) -> Array:
-    """What `take` gives, of one index by way of two: https://github.com/dask/dask/issues/6709."""
-    if indices.shape[0] != 1:
-        return xp.take(array, indices, axis=axis)
-    twice = xp.take(array, xp.concat([indices, indices]), axis=axis)
-    return twice[(slice(None),) * axis + (slice(1), ...)]
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

@@ -160,7 +160,7 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
     try:
         index(value)
     except TypeError:
@@ -170,7 +170,7 @@ def _is_int(value: Any) -> bool:
 
 def one_axis(name: str, axis: Any, ndim: int) -> int:
     """A single axis, counted from the front."""
-    if not _is_int(axis):
+    if not is_int(axis):
         raise TypeError(f"`{name}` must be an int, got {axis!r}")
     counted = index(axis)
     if not -ndim <= counted < ndim:
@@ -182,7 +182,7 @@ def one_axis(name: str, axis: Any, ndim: int) -> int:
 def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """The reduced axes in increasing order, counted from the front."""
     named = axis if isinstance(axis, tuple) else (axis,)
-    if not all(map(_is_int, named)):
+    if not all(map(is_int, named)):
         raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}")
     if not named:
         raise ValueError("`axis` must name at least one axis, got ()")
@@ -281,6 +281,55 @@ def _indexed(wanted: tuple[Any, ...], got: tuple[Any, ...]) -> str:
     return ""
 
 
+def kind_of(value: Any) -> str:
+    """What a tuple of arrays is called in an error."""
+    return "map" if hasattr(value, "divisor") else "moments"
+
+
+def fields(value: Any) -> Any:
+    """The one namespace of all fields of a map or of moments: real floating arrays, or counts."""
+    named = {f"{kind_of(value)}.{n}": f for n, f in zip(value._fields, value, strict=True)}
+    xp = namespace(**named)
+    floating(xp, **{name: field for name, field in named.items() if name != "moments.count"})
+    return xp
+
+
+def every(name: str, kind: type, values: Any) -> list[Any]:
+    """At least one value, all of a kind."""
+    plural = kind.__name__.removesuffix("s") + "s"
+    if not hasattr(values, "__iter__"):
+        raise TypeError(f"`{name}` must hold {plural}, got {type(values).__name__}")
+    listed = list(values)
+    for one in listed:
+        if not isinstance(one, kind):
+            raise TypeError(f"`{name}` must hold {plural}, got {type(one).__name__}")
+    return listed
+
+
+def joined(values: list[Any]) -> int:
+    """The number of axes of all fields of values that are to be laid end to end."""
+    if not values:
+        raise ValueError("`values` must hold at least one, got none")
+    dimensions = {field.ndim for value in values for field in value}
+    if len(dimensions) > 1:
+        raise ValueError(f"`values` must have as many axes each, got {sorted(dimensions)}")
+    return dimensions.pop()
+
+
+def same_but_for(axis: int, fields: Any) -> tuple[Any, ...]:
+    """The shape that fields broadcast to but for one axis, along which they are laid."""
+    shape: list[Any] = [1] * fields[0].ndim
+    for field in fields:
+        for i, size in enumerate(field.shape):
+            if i != axis and size != 1 and not agree(shape[i], size) and shape[i] != 1:
+                raise ValueError(
+                    f"`values` must broadcast against each other but for axis {axis}, "
+                    f"got shapes {tuple(fields[0].shape)} and {tuple(field.shape)}"
+                )
+            shape[i] = size if shape[i] == 1 else shape[i]
+    return tuple(shape)
+
+
 def mixture(maps: Any, weights: Any) -> Any:
     """The one namespace of maps and their weights, which fit each other."""
     named = {f"weights[{i}]": w for i, w in enumerate(weights) if not is_number(w)}
@@ -295,7 +344,8 @@ def mixture(maps: Any, weights: Any) -> Any:
 
 def indices(xp: Any, given: Array) -> None:
     if not xp.isdtype(given.dtype, "integral"):
-        raise TypeError(f"`indices` must be integers, got {given.dtype}")
+        hint = "; nonzero gives those of a mask" if xp.isdtype(given.dtype, "bool") else ""
+        raise TypeError(f"`indices` must be integers, got {given.dtype}{hint}")
     if given.ndim != 1:
         raise ValueError(f"`indices` must be 1-D, got shape {shape(given)}")
 
@@ -322,6 +372,7 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
         return
     if not hasattr(given, "residual"):
         raise TypeError(f"`{name}` must be a Moments, got {type(given).__name__}")
+    fields(given)
     namespace(x=x, **{name: given.mean})
     against = tuple(1 if i in reduced else size for i, size in enumerate(x.shape))
     if given.mean.ndim != x.ndim or not fits(given.mean.shape, against):

@@ -5,9 +5,9 @@ from typing import Any
 import array_api_compat
 
 from revnorm import _checks
-from revnorm._affine import pick
 from revnorm._arguments import public
 from revnorm._checks import Array
+from revnorm._fields import pick
 from revnorm._instance import instance_norm
 
 

@@ -1,10 +1,11 @@
 """Moments of instances of any length: taken in blocks or parts, merged and pooled."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _fields
 from revnorm._arguments import public
 from revnorm._blocks import Place
 from revnorm._checks import Array
@@ -14,6 +15,7 @@ from revnorm._sums import total, two_sum
 from revnorm._trees import is_array
 
 
+@_fields.without_arithmetic("`rn.merge`")
 class Moments(NamedTuple):
     """Mean, variance and count of every instance, with the reduced axes kept at size 1.
 
@@ -33,6 +35,23 @@ class Moments(NamedTuple):
     residual: Array
     variance: Array
     count: Array
+
+    def take(self, indices: Array | Sequence[int] | slice | int, *, axis: int) -> "Moments":
+        """The moments of some of the instances: each field at `indices` along `axis`."""
+        return _fields.take(self, indices, axis)
+
+    @classmethod
+    def concat(cls, moments: Iterable["Moments"], /, *, axis: int) -> "Moments":
+        """The moments of the instances of several, which follow each other along `axis`."""
+        return _fields.concat(cls, moments, axis)
+
+    def astype(self, dtype: Any, /) -> "Moments":
+        """The moments in another dtype; what the mean loses by it goes to the residual."""
+        return _fields.astype(self, dtype, {"mean": "residual"})
+
+    def __repr__(self) -> str:
+        """The fields in full if they are short, else by shape and dtype."""
+        return _fields.described(self)
 
 
 @public
@@ -141,6 +160,8 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     for name, one in (("first", first), ("second", second)):
         if not isinstance(one, Moments):
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
+    for one in (first, second):
+        _checks.fields(one)
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
     xp = array_api_compat.array_namespace(first.mean)
