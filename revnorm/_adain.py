@@ -18,6 +18,7 @@ from revnorm._affine import (
 )
 from revnorm._arguments import public
 from revnorm._checks import Array
+from revnorm._layout import Axis
 from revnorm._moments import Moments
 from revnorm._sample import Sample
 
@@ -28,7 +29,7 @@ def adain(
     style: Array | Moments,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     eps: float = 1e-5,
     correction: float = 0,
     strength: Array | float = 1.0,
@@ -48,7 +49,7 @@ def adain(
     style : array or Moments
         As many axes as `content`; the reduced ones of any size, the others broadcastable. Moments
         are taken as they are: `style_where` or a `correction` beside them is a ValueError.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced, of both.
     eps : float
         In units of the variance, added to both.

@@ -16,6 +16,7 @@ from revnorm import _blocks, _checks, _fields
 from revnorm._arguments import public
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
+from revnorm._layout import Axis
 from revnorm._moments import Moments, corrected, statistics, taken
 from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible
@@ -174,7 +175,7 @@ def standardizer(
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...] | None = None,
+    axis: Axis | None = None,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     eps_mode: str = "add",
@@ -192,7 +193,7 @@ def standardizer(
         The data, or its moments.
     scale, bias : array or float, optional
         Broadcastable against the data, or 1-D with `channel_axis`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced; required with an array.
     channel_axis : int, optional
         Where a 1-D scale or bias lies.
@@ -537,6 +538,7 @@ def _against_moments(
     xp = _checks.namespace(x=moments.mean, **given)
     ndim = moments.mean.ndim
     reduced = () if axis is None else _checks.axes(axis, ndim)
+    channel_axis = _checks.other_axis("channel_axis", channel_axis, axis, ndim)
     if channel_axis is not None:
         channel_axis = _checks.kept_axis("channel_axis", channel_axis, ndim, reduced)
     unknown = tuple(None if size == 1 else size for size in moments.mean.shape)

@@ -137,6 +137,7 @@ def operands(
             given[parameter_name] = value
     xp = namespace(**{name: x}, **given)
     reduced = sample(xp, x, axis, name=name)
+    channel_axis = other_axis("channel_axis", channel_axis, axis, x.ndim)
     if channel_axis is not None:
         channel_axis = kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     laid = [parameter(xp, n, p, shape(x), channel_axis) for n, p in parameters.items()]
@@ -181,6 +182,14 @@ def one_axis(name: str, axis: Any, ndim: int) -> int:
 
 def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """The reduced axes in increasing order, counted from the front."""
+    if is_layout(axis):
+        count = sum(part is not None for part in (*axis.axis, axis.channel_axis, axis.batch_axis))
+        if ndim != count:
+            raise ValueError(
+                f"`axis` must be a layout of {ndim} letters, one for each axis of the array, "
+                f"got {count}"
+            )
+        axis = axis.axis
     named = axis if isinstance(axis, tuple) else (axis,)
     if not all(map(is_int, named)):
         raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}")
@@ -190,6 +199,20 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(counted)) < len(counted):
         raise ValueError(f"`axis` must name each axis once, got {axis}")
     return tuple(counted)
+
+
+def is_layout(axis: Any) -> bool:
+    return hasattr(axis, "channel_axis")
+
+
+def other_axis(name: str, given: Any, axis: Any, ndim: int) -> Any:
+    """`channel_axis` or `batch_axis`: the one given, which a layout must agree with, or its own."""
+    if not is_layout(axis):
+        return given
+    own = getattr(axis, name)
+    if given is not None and one_axis(name, given, ndim) != own:
+        raise ValueError(f"`{name}` must be that of the layout, {own}, got {given}")
+    return own
 
 
 def kept_axis(name: str, axis: Any, ndim: int, reduced: tuple[int, ...]) -> int:

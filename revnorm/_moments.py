@@ -9,6 +9,7 @@ from revnorm import _blocks, _checks, _fields
 from revnorm._arguments import public
 from revnorm._blocks import Place
 from revnorm._checks import Array
+from revnorm._layout import Axis
 from revnorm._sample import Sample, between, extent, measure, reach
 from revnorm._scaling import squarable
 from revnorm._sums import total, two_sum
@@ -59,7 +60,7 @@ def moments(
     x: Array,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     where: Array | None = None,
     precision: str = "full",
 ) -> Moments:
@@ -71,7 +72,7 @@ def moments(
     ----------
     x : array
         Real floating, any shape.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced.
     where : array of bool, optional
         Broadcastable against `x`; only elements under True are counted.

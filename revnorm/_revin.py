@@ -9,6 +9,7 @@ from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._arguments import public
 from revnorm._checks import Array
+from revnorm._layout import Axis
 from revnorm._sample import Sample
 
 
@@ -19,7 +20,7 @@ def revin(
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     eps_mode: str = "add",
@@ -39,7 +40,7 @@ def revin(
         Real floating; batch, time, channels in any order.
     scale, bias : array or float, optional
         Broadcastable against `x`, or 1-D of the channels with `channel_axis`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes of time.
     channel_axis, eps, eps_mode, correction, where, out, precision
         As in `instance_norm`.

@@ -6,6 +6,7 @@ from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._arguments import public
 from revnorm._checks import Array
+from revnorm._layout import Axis
 from revnorm._sample import Sample
 
 
@@ -16,8 +17,10 @@ def spatially_adaptive_norm(
     bias_map: Array,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     eps: float = 1e-5,
+    eps_mode: str = "add",
+    where: Array | None = None,
     out: Array | None = None,
     precision: str = "full",
 ) -> Array:
@@ -31,9 +34,9 @@ def spatially_adaptive_norm(
         Real floating, any shape.
     scale_map, bias_map : array
         Broadcastable against `x`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced; the published layer uses a batch norm's.
-    eps, out, precision
+    eps, eps_mode, where, out, precision
         As in `instance_norm`.
 
     Returns
@@ -61,12 +64,12 @@ def spatially_adaptive_norm(
     >>> rn.spatially_adaptive_norm(x, slope, np.asarray([5.0, 5.0]), axis=0, eps=0.0)
     array([4., 7.])
     """
-    options = _checks.options(eps=eps, precision=precision)
-    reduced, _, scale_map, bias_map = _checks.operands(
-        x, axis, scale_map=scale_map, bias_map=bias_map
+    options = _checks.options(eps=eps, eps_mode=eps_mode, precision=precision)
+    reduced, where, scale_map, bias_map = _checks.operands(
+        x, axis, where=where, scale_map=scale_map, bias_map=bias_map
     )
     build = partial(_varying, options=options)
-    keywords = dict(axis=reduced, options=options, out=out)
+    keywords = dict(axis=reduced, options=options, where=where, out=out)
     return normalize(build, x, scale_map, bias_map, **keywords)
 
 
