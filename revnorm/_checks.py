@@ -311,7 +311,14 @@ def kind_of(value: Any) -> str:
 
 def fields(value: Any) -> Any:
     """The one namespace of all fields of a map or of moments: real floating arrays, or counts."""
-    named = {f"{kind_of(value)}.{n}": f for n, f in zip(value._fields, value, strict=True)}
+    first, kind = value[0], kind_of(value)
+    alike = all(type(field) is type(first) for field in value) and hasattr(first, "dtype")
+    if alike and all(field.dtype == first.dtype for field in value):
+        name = f"{kind}.{value._fields[0]}"
+        xp = namespace(**{name: first})
+        floating(xp, **{name: first})
+        return xp
+    named = {f"{kind}.{n}": f for n, f in zip(value._fields, value, strict=True)}
     xp = namespace(**named)
     floating(xp, **{name: field for name, field in named.items() if name != "moments.count"})
     return xp

@@ -9,10 +9,10 @@ Array = Any
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    if value is None or isinstance(value, int | float | str | Real):
+    if not hasattr(value, "ndim") or isinstance(value, Real):
         return False
     # NumPy's dtypes have dimensions too.
-    return hasattr(value, "ndim") and not hasattr(value, "isnative")
+    return not hasattr(value, "isnative")
 
 
 def leaves(tree: Any) -> list[Array]:
