@@ -6,7 +6,7 @@ from revnorm._adain import adain
 from revnorm._affine import AffineMap, blend, standardizer
 from revnorm._batch_instance import batch_instance_norm
 from revnorm._checks import AxisError
-from revnorm._compile import compile
+from revnorm._compile import compile as compile
 from revnorm._conditional import conditional_instance_norm
 from revnorm._instance import instance_norm
 from revnorm._layout import Layout
@@ -16,6 +16,7 @@ from revnorm._spatial import spatially_adaptive_norm
 
 __version__ = version("revnorm")
 
+# Not `compile`, which Python has too: a star import would take that away.
 __all__ = [
     "AffineMap",
     "AxisError",
@@ -24,7 +25,6 @@ __all__ = [
     "adain",
     "batch_instance_norm",
     "blend",
-    "compile",
     "conditional_instance_norm",
     "instance_norm",
     "merge",

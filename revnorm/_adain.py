@@ -5,21 +5,22 @@ from numbers import Real
 
 from revnorm import _checks
 from revnorm._affine import AffineMap, blend, identity, standardizer
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import Frame
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._moments import Moments, statistics
 from revnorm._normalize import apply, normalize, standard
 from revnorm._sample import Sample
 
 
-@quiet
+@public
 def adain(
     content: Array,
     style: Array | Moments,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     eps: float = 1e-5,
     correction: float = 0,
     strength: Array | float = 1.0,
@@ -39,7 +40,7 @@ def adain(
     style : array or Moments
         As many axes as `content`; the reduced ones of any size, the others broadcastable. Moments
         are taken as they are: `style_where` or a `correction` beside them is a ValueError.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced, of both.
     eps : float
         In units of the variance, added to both.

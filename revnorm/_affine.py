@@ -6,14 +6,16 @@ Center and divisor are a frame on the side of x, offset and factor the same on t
 The inverse swaps the frames, so it divides by the very number that the map multiplied by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _checks
+from revnorm import _checks, _fields
+from revnorm._arguments import public
 from revnorm._checks import Array, Data
 from revnorm._frames import Frame, carried, mixed
+from revnorm._layout import Axis
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_sample, statistics
 from revnorm._normalize import affine, apply
@@ -21,6 +23,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_fields.without_arithmetic("`@` or `rn.blend`")
 class AffineMap(NamedTuple):
     """The map y = (x − center) / divisor · factor + offset, one an instance.
 
@@ -80,7 +83,7 @@ class AffineMap(NamedTuple):
         """The frame on the side of y."""
         return Frame(self.offset, self.offset_residual, self.factor)
 
-    @quiet
+    @public
     def __call__(self, x: Array, /, *, dtype: Any = None, out: Array | None = None) -> Array:
         """The map applied to an array that it neither adds axes to nor enlarges.
 
@@ -100,6 +103,7 @@ class AffineMap(NamedTuple):
         array
             Shape and device as `x`.
         """
+        _checks.fields(self)
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.applicable(self, x)
@@ -107,11 +111,13 @@ class AffineMap(NamedTuple):
         _checks.writable(out, x, dtype)
         return apply(self.source, self.target, x, dtype=dtype, out=out)
 
-    @quiet
+    @public
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
         """The map that applies `inner`, then this one."""
         if not isinstance(inner, AffineMap):
             return NotImplemented
+        for map in (self, inner):
+            _checks.fields(map)
         _checks.namespace(outer=self.center, inner=inner.center)
         return AffineMap.between(inner.source, carried(inner.target, self.source, self.target))
 
@@ -119,12 +125,13 @@ class AffineMap(NamedTuple):
     def inv(self) -> "AffineMap":
         """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
         center, center_residual, divisor, factor, offset, offset_residual = self
-        xp = array_api_compat.array_namespace(center)
+        xp = _checks.fields(self)
         flat = factor == 0
         unit, scale = xp.where(flat, 1.0, factor), xp.where(flat, 0.0, divisor)
         return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
 
     @property
+    @quiet
     def scale(self) -> Array:
         """How much a difference is stretched: factor / divisor."""
         return self.factor / self.divisor
@@ -137,44 +144,50 @@ class AffineMap(NamedTuple):
         """A variance carried through the map: variance · scale²."""
         return self._times(variance, self.scale, self.scale)
 
+    @public
     def _times(self, x: Any, *factors: Array) -> Array:
-        if type(x) in (int, float):
-            x = x + 0 * factors[0]
+        _checks.fields(self)
+        if _checks.is_number(x):
+            x = float(x) + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.applicable(self, x)
-        y = xp.astype(x, xp.result_type(x, self.center), copy=False)
+        y = xp.astype(x, _checks.wider(xp, x.dtype, self.center.dtype), copy=False)
         for factor in factors:
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
 
-    def take(self, indices: Array | Sequence[int], *, axis: int) -> "AffineMap":
-        """The map of some of the channels: each field taken along `axis`, where it varies."""
-        if isinstance(indices, list | tuple):
-            own = array_api_compat.array_namespace(self.center)
-            device = array_api_compat.device(self.center)
-            indices = own.asarray(indices, device=device)
-        xp = _checks.namespace(map=self.center, indices=indices)
-        _checks.indices(xp, indices)
-        fields = []
-        for field in self:
-            at = _checks.one_axis("axis", axis, field.ndim)
-            fields.append(field if field.shape[at] == 1 else pick(xp, field, indices, at))
-        return AffineMap(*fields)
+    def take(self, indices: Array | Sequence[int] | slice | int, *, axis: int) -> "AffineMap":
+        """The map of some of the channels or instances: each field at `indices` along `axis`.
+
+        Integers, one or several, or a slice; an axis is kept, and fields that do not vary along
+        it stay as they are.
+        """
+        return _fields.take(self, indices, axis)
+
+    @classmethod
+    def concat(cls, maps: Iterable["AffineMap"], /, *, axis: int) -> "AffineMap":
+        """One map of the instances of several, which follow each other along `axis`."""
+        return _fields.concat(cls, maps, axis)
+
+    def astype(self, dtype: Any, /) -> "AffineMap":
+        """The map in another dtype; what center and offset lose by it goes to the residuals."""
+        residuals = {"center": "center_residual", "offset": "offset_residual"}
+        return _fields.astype(self, dtype, residuals)
+
+    def __repr__(self) -> str:
+        """The fields in full if they are short, else by shape and dtype."""
+        return _fields.described(self)
 
 
-# Leaves `array @ map` to the map, which has no such product.
-AffineMap.__array_ufunc__ = None  # type: ignore[attr-defined]
-
-
-@quiet
+@public
 def standardizer(
     x: Array | Moments,
     /,
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...] | None = None,
+    axis: Axis | None = None,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     eps_mode: str = "add",
@@ -192,7 +205,7 @@ def standardizer(
         The data, or its moments.
     scale, bias : array or float, optional
         Broadcastable against the data, or 1-D with `channel_axis`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced; required with an array.
     channel_axis : int, optional
         Where a 1-D scale or bias lies.
@@ -235,6 +248,7 @@ def standardizer(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
     if isinstance(x, Moments):
+        _checks.fields(x)
         _checks.beside_moments(where=where)
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
         data = Data(x.mean, None, (), options, _checks.recipe(x.mean, precision))
@@ -248,15 +262,15 @@ def standardizer(
     return AffineMap.between(*affine(sample, scale, bias, options=options))
 
 
-@quiet
-def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> AffineMap:
+@public
+def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> AffineMap:
     """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
 
     Parameters
     ----------
-    maps : sequence of AffineMap
+    maps : iterable of AffineMap
         At least one, of fields that broadcast against each other.
-    weights : sequence of array or float
+    weights : iterable of array or float
         One for each map, broadcastable against its fields.
 
     Returns
@@ -279,14 +293,13 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
     >>> rn.blend([centred, centred.inv], [0.5, 0.5])(x)
     array([0.5, 5.5])
     """
+    maps = _checks.every("maps", AffineMap, maps)
+    weights = list(weights)
     if not maps or len(maps) != len(weights):
         raise ValueError(
             "`weights` must be one for each of at least one map, "
             f"got {len(weights)} for {len(maps)} maps"
         )
-    for one in maps:
-        if not isinstance(one, AffineMap):
-            raise TypeError(f"`maps` must hold AffineMaps, got {type(one).__name__}")
     xp = _checks.mixture(maps, weights)
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     scales = [abs(weight * one.scale) for one, weight in zip(maps, weights, strict=True)]
@@ -298,14 +311,6 @@ def blend(maps: Sequence[AffineMap], weights: Sequence[Array | float], /) -> Aff
         steepest = xp.where(scale > steepest, scale, steepest)
     targets = [carried(source, one.source, one.target) for one in maps]
     return AffineMap.between(source, mixed(targets, weights))
-
-
-def pick(xp: Any, array: Array, indices: Array, axis: int) -> Array:
-    """What `take` gives, of one index by way of two: https://github.com/dask/dask/issues/6709."""
-    if indices.shape[0] != 1:
-        return xp.take(array, indices, axis=axis)
-    twice = xp.take(array, xp.concat([indices, indices]), axis=axis)
-    return twice[(slice(None),) * axis + (slice(1), ...)]
 
 
 def identity(shaped: Array) -> AffineMap:
@@ -331,6 +336,7 @@ def _against_moments(
     xp = _checks.namespace(x=moments.mean, **given)
     ndim = moments.mean.ndim
     reduced = () if axis is None else _checks.axes(axis, ndim)
+    channel_axis = _checks.other_axis("channel_axis", channel_axis, axis, ndim)
     if channel_axis is not None:
         channel_axis = _checks.kept_axis("channel_axis", channel_axis, ndim, reduced)
     unknown = tuple(None if size == 1 else size for size in moments.mean.shape)

@@ -5,15 +5,16 @@ from typing import Any
 
 from revnorm import _checks
 from revnorm._affine import AffineMap, blend
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import UNIT, Frame, carried, mixed
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._moments import Moments, as_sample, statistics
 from revnorm._normalize import apply, normalize, standard
 from revnorm._sample import Sample, pooled
 
 
-@quiet
+@public
 def batch_instance_norm(
     x: Array,
     gate: Array | float,
@@ -21,8 +22,8 @@ def batch_instance_norm(
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...],
-    batch_axis: int,
+    axis: Axis,
+    batch_axis: int | None = None,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     batch_moments: Moments | None = None,
@@ -43,10 +44,10 @@ def batch_instance_norm(
         channels with `channel_axis`. Clipping it to [0, 1] is the training loop's.
     scale, bias : array or float, optional
         As `gate`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that an instance reduces; the batch reduces `batch_axis` as well.
     batch_axis : int
-        Where the instances of a batch lie.
+        Where the instances of a batch lie; required but with a layout.
     batch_moments : Moments, optional
         Statistics for the batch's part, such as running ones at inference.
     channel_axis, eps, where, out, precision
@@ -83,6 +84,7 @@ def batch_instance_norm(
     data, gate, scale, bias = _checks.data(
         x, axis, channel_axis, where, options=options, gate=gate, scale=scale, bias=bias
     )
+    batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
     both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
     _checks.statistics("batch_moments", batch_moments, x, both)
     if batch_moments is None:

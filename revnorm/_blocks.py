@@ -59,7 +59,7 @@ def run(
     no copy of it that it could keep.
     """
     result = x.dtype if result is None else result
-    if _memory.is_cut(x, *operands):
+    if _memory.is_cut(x, *operands, out):
         with np.errstate(all="ignore"):
             return _in_blocks(kernel, x, operands, axis, dtype, out, result, whole)
     xp = array_api_compat.array_namespace(x)

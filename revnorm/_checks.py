@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
+from revnorm._subclasses import refusal
 from revnorm._trees import Array, mapped
+
+# Numbers beside arrays in `where`, which the kernels need, came with it.
+_STANDARD = "2024.12"
 
 # What a function may be called without, and what may be 1-D along `channel_axis`.
 _OPTIONAL = ("scale", "bias")
@@ -33,11 +37,19 @@ def namespace(**named: Array) -> Any:
     for name, array in named.items():
         if not array_api_compat.is_array_api_obj(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
+        if text := refusal(array):
+            raise TypeError(f"`{name}` must be {text}")
     try:
-        return array_api_compat.array_namespace(*named.values())
+        xp = array_api_compat.array_namespace(*named.values())
     except TypeError as error:
         kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
+    version = getattr(xp, "__array_api_version__", _STANDARD)
+    if version < _STANDARD:
+        raise TypeError(
+            f"arrays must follow the array API standard of {_STANDARD} or later, got {version}"
+        )
+    return xp
 
 
 def _library(array: Array) -> str:
@@ -46,8 +58,12 @@ def _library(array: Array) -> str:
 
 def floating(xp: Any, **named: Array) -> None:
     for name, array in named.items():
-        if array is not None and not xp.isdtype(array.dtype, "real floating"):
+        if array is None:
+            continue
+        if not xp.isdtype(array.dtype, "real floating"):
             raise TypeError(f"`{name}` must be of a real floating dtype, got {array.dtype}")
+        if getattr(array.dtype, "itemsize", 2) < 2:
+            raise TypeError(f"`{name}` must be of 16 bits an element or more, got {array.dtype}")
 
 
 def floating_dtype(xp: Any, dtype: Any) -> Any:
@@ -64,6 +80,16 @@ def floating_dtype(xp: Any, dtype: Any) -> Any:
 def has_float64(xp: Any, device: Any) -> bool:
     info = xp.__array_namespace_info__()
     return "float64" in info.dtypes(device=device, kind="real floating")
+
+
+def wider(xp: Any, a: Any, b: Any) -> Any:
+    """What two dtypes promote to, also where JAX is told to promote nothing by itself."""
+    if a == b:
+        return a
+    bits = xp.finfo(a).bits, xp.finfo(b).bits
+    if bits[0] == bits[1]:
+        return xp.result_type(a, b)
+    return a if bits[0] > bits[1] else b
 
 
 class Recipe(NamedTuple):
@@ -88,7 +114,7 @@ class Data(NamedTuple):
 
         def widened(array: Array) -> Array:
             xp = array_api_compat.array_namespace(array)
-            return xp.astype(array, xp.result_type(array, self.recipe.work), copy=False)
+            return xp.astype(array, wider(xp, array.dtype, self.recipe.work), copy=False)
 
         return mapped(widened, operands)
 
@@ -96,7 +122,7 @@ class Data(NamedTuple):
 def recipe(x: Array, precision: str) -> Recipe:
     """Worked in is float64 where there is one, or the input's own dtype, at least float32."""
     xp = array_api_compat.array_namespace(x)
-    own = xp.result_type(x.dtype, xp.float32)
+    own = wider(xp, x.dtype, xp.float32)
     if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
         return Recipe(own, False, False)
     if precision == "native":
@@ -140,10 +166,11 @@ def operands(
     """The reduced axes, the mask and the parameters, all laid out with the axes of `x`."""
     given = {} if where is None else {"where": where}
     for parameter_name, value in parameters.items():
-        if not _is_number(value) and not (value is None and parameter_name in _OPTIONAL):
+        if not is_number(value) and not (value is None and parameter_name in _OPTIONAL):
             given[parameter_name] = value
     xp = namespace(**{name: x}, **given)
     reduced = sample(xp, x, axis, name=name)
+    channel_axis = other_axis("channel_axis", channel_axis, axis, x.ndim)
     if channel_axis is not None:
         channel_axis = kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     laid = [parameter(xp, n, p, shape(x), channel_axis) for n, p in parameters.items()]
@@ -156,18 +183,18 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def number(name: str, value: Any) -> Any:
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be finite and not negative, got {value}")
     return value if type(value) in (int, float) else float(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return type(value) in (int, float) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
     try:
         index(value)
     except TypeError:
@@ -177,7 +204,7 @@ def _is_int(value: Any) -> bool:
 
 def one_axis(name: str, axis: Any, ndim: int) -> int:
     """A single axis, counted from the front."""
-    if not _is_int(axis):
+    if not is_int(axis):
         raise TypeError(f"`{name}` must be an int, got {axis!r}")
     counted = index(axis)
     if not -ndim <= counted < ndim:
@@ -188,8 +215,16 @@ def one_axis(name: str, axis: Any, ndim: int) -> int:
 
 def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """The reduced axes in increasing order, counted from the front."""
+    if is_layout(axis):
+        count = sum(part is not None for part in (*axis.axis, axis.channel_axis, axis.batch_axis))
+        if ndim != count:
+            raise ValueError(
+                f"`axis` must be a layout of {ndim} letters, one for each axis of the array, "
+                f"got {count}"
+            )
+        axis = axis.axis
     named = axis if isinstance(axis, tuple) else (axis,)
-    if not all(map(_is_int, named)):
+    if not all(map(is_int, named)):
         raise TypeError(f"`axis` must be an int or a tuple of ints, got {axis!r}")
     if not named:
         raise ValueError("`axis` must name at least one axis, got ()")
@@ -197,6 +232,20 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(counted)) < len(counted):
         raise ValueError(f"`axis` must name each axis once, got {axis}")
     return tuple(counted)
+
+
+def is_layout(axis: Any) -> bool:
+    return hasattr(axis, "channel_axis")
+
+
+def other_axis(name: str, given: Any, axis: Any, ndim: int) -> Any:
+    """`channel_axis` or `batch_axis`: the one given, which a layout must agree with, or its own."""
+    if not is_layout(axis):
+        return given
+    own = getattr(axis, name)
+    if given is not None and one_axis(name, given, ndim) != own:
+        raise ValueError(f"`{name}` must be that of the layout, {own}, got {given}")
+    return own
 
 
 def kept_axis(name: str, axis: Any, ndim: int, reduced: tuple[int, ...]) -> int:
@@ -288,9 +337,65 @@ def _indexed(wanted: tuple[Any, ...], got: tuple[Any, ...]) -> str:
     return ""
 
 
+def kind_of(value: Any) -> str:
+    """What a tuple of arrays is called in an error."""
+    return "map" if hasattr(value, "divisor") else "moments"
+
+
+def fields(value: Any) -> Any:
+    """The one namespace of all fields of a map or of moments: real floating arrays, or counts."""
+    first, kind = value[0], kind_of(value)
+    alike = all(type(field) is type(first) for field in value) and hasattr(first, "dtype")
+    if alike and all(field.dtype == first.dtype for field in value):
+        name = f"{kind}.{value._fields[0]}"
+        xp = namespace(**{name: first})
+        floating(xp, **{name: first})
+        return xp
+    named = {f"{kind}.{n}": f for n, f in zip(value._fields, value, strict=True)}
+    xp = namespace(**named)
+    floating(xp, **{name: field for name, field in named.items() if name != "moments.count"})
+    return xp
+
+
+def every(name: str, kind: type, values: Any) -> list[Any]:
+    """At least one value, all of a kind."""
+    plural = kind.__name__.removesuffix("s") + "s"
+    if not hasattr(values, "__iter__"):
+        raise TypeError(f"`{name}` must hold {plural}, got {type(values).__name__}")
+    listed = list(values)
+    for one in listed:
+        if not isinstance(one, kind):
+            raise TypeError(f"`{name}` must hold {plural}, got {type(one).__name__}")
+    return listed
+
+
+def joined(values: list[Any]) -> int:
+    """The number of axes of all fields of values that are to be laid end to end."""
+    if not values:
+        raise ValueError("`values` must hold at least one, got none")
+    dimensions = {field.ndim for value in values for field in value}
+    if len(dimensions) > 1:
+        raise ValueError(f"`values` must have as many axes each, got {sorted(dimensions)}")
+    return dimensions.pop()
+
+
+def same_but_for(axis: int, fields: Any) -> tuple[Any, ...]:
+    """The shape that fields broadcast to but for one axis, along which they are laid."""
+    shape: list[Any] = [1] * fields[0].ndim
+    for field in fields:
+        for i, size in enumerate(field.shape):
+            if i != axis and size != 1 and not agree(shape[i], size) and shape[i] != 1:
+                raise ValueError(
+                    f"`values` must broadcast against each other but for axis {axis}, "
+                    f"got shapes {tuple(fields[0].shape)} and {tuple(field.shape)}"
+                )
+            shape[i] = size if shape[i] == 1 else shape[i]
+    return tuple(shape)
+
+
 def mixture(maps: Any, weights: Any) -> Any:
     """The one namespace of maps and their weights, which fit each other."""
-    named = {f"weights[{i}]": w for i, w in enumerate(weights) if not _is_number(w)}
+    named = {f"weights[{i}]": w for i, w in enumerate(weights) if not is_number(w)}
     xp = namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)}, **named)
     floating(xp, **named)
     for i, one in enumerate(maps):
@@ -302,7 +407,8 @@ def mixture(maps: Any, weights: Any) -> Any:
 
 def indices(xp: Any, given: Array) -> None:
     if not xp.isdtype(given.dtype, "integral"):
-        raise TypeError(f"`indices` must be integers, got {given.dtype}")
+        hint = "; nonzero gives those of a mask" if xp.isdtype(given.dtype, "bool") else ""
+        raise TypeError(f"`indices` must be integers, got {given.dtype}{hint}")
     if given.ndim != 1:
         raise ValueError(f"`indices` must be 1-D, got shape {shape(given)}")
 
@@ -329,6 +435,7 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
         return
     if not hasattr(given, "residual"):
         raise TypeError(f"`{name}` must be a Moments, got {type(given).__name__}")
+    fields(given)
     namespace(x=x, **{name: given.mean})
     against = tuple(1 if i in reduced else size for i, size in enumerate(x.shape))
     if given.mean.ndim != x.ndim or not fits(given.mean.shape, against):
@@ -402,7 +509,7 @@ def parameter(
     """A scale, bias or gate laid out against a shape: 1-D along `channel_axis`, else as it is."""
     if value is None or type(value) in (int, float):
         return value
-    if _is_number(value):
+    if is_number(value):
         return float(value)
     floating(xp, **{name: value})
     if channel_axis is None or value.ndim != 1:

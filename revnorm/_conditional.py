@@ -5,13 +5,14 @@ from typing import Any
 import array_api_compat
 
 from revnorm import _checks
-from revnorm._affine import pick
+from revnorm._arguments import public
 from revnorm._checks import Array
+from revnorm._fields import pick
 from revnorm._instance import instance_norm
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 
 
-@quiet
+@public
 def conditional_instance_norm(
     x: Array,
     scales: Array,
@@ -19,10 +20,12 @@ def conditional_instance_norm(
     labels: Array,
     /,
     *,
-    axis: int | tuple[int, ...],
-    batch_axis: int,
-    channel_axis: int,
+    axis: Axis,
+    batch_axis: int | None = None,
+    channel_axis: int | None = None,
     eps: float = 1e-5,
+    eps_mode: str = "add",
+    where: Array | None = None,
     out: Array | None = None,
     precision: str = "full",
 ) -> Array:
@@ -39,11 +42,11 @@ def conditional_instance_norm(
     labels : array
         Integers of shape (N,), or real weights of shape (N, labels) that mix the rows. An
         integer out of range does what the library's `take` does with it.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced.
     batch_axis, channel_axis : int
-        Where the instances and the channels lie.
-    eps, out, precision
+        Where the instances and the channels lie; required but with a layout.
+    eps, eps_mode, where, out, precision
         As in `instance_norm`.
 
     Returns
@@ -77,6 +80,8 @@ def conditional_instance_norm(
     """
     xp = _checks.namespace(x=x, scales=scales, biases=biases, labels=labels)
     reduced = _checks.sample(xp, x, axis)
+    batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
+    channel_axis = _checks.other_axis("channel_axis", channel_axis, axis, x.ndim)
     batch_axis = _checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced)
     channel_axis = _checks.kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     _checks.tables(xp, scales, biases, labels, x, batch_axis, channel_axis)
@@ -85,7 +90,8 @@ def conditional_instance_norm(
         _spread(xp, _rows(xp, xp.astype(t, work), labels), batch_axis, channel_axis, x.ndim)
         for t in (scales, biases)
     )
-    return instance_norm(x, scale, bias, axis=reduced, eps=eps, out=out, precision=precision)
+    options = dict(eps=eps, eps_mode=eps_mode, where=where, out=out, precision=precision)
+    return instance_norm(x, scale, bias, axis=reduced, **options)
 
 
 def _rows(xp: Any, table: Array, labels: Array) -> Array:

@@ -3,20 +3,21 @@
 from functools import partial
 
 from revnorm import _checks
+from revnorm._arguments import public
 from revnorm._checks import Array
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._moments import Moments, as_sample
 from revnorm._normalize import affine, normalize
 
 
-@quiet
+@public
 def instance_norm(
     x: Array,
     /,
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     eps_mode: str = "add",
@@ -36,10 +37,10 @@ def instance_norm(
         Real floating, any shape.
     scale, bias : array or float, optional
         Broadcastable against `x`, or 1-D of the channels with `channel_axis`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced: (2, 3) for an instance norm of NCHW, see Notes.
     channel_axis : int, optional
-        Where a 1-D scale or bias lies.
+        Where a 1-D scale or bias lies; a layout's, if `axis` is one.
     eps : float
         In units of the variance.
     eps_mode : {"add", "clamp"}

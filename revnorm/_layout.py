@@ -12,7 +12,8 @@ class _Axes(NamedTuple):
 class Layout(_Axes):
     """The axes that a string such as "NCHW" names.
 
-    N or B is the batch, C the channels; H, W, D, L, T, S and U are reduced.
+    N or B is the batch, C the channels; H, W, D, L, T, S and U are reduced. Every function takes
+    a layout as its `axis`, with the `channel_axis` and `batch_axis` that come of it.
 
     Parameters
     ----------
@@ -63,3 +64,6 @@ class Layout(_Axes):
 
     def __reduce__(self) -> Any:
         return type(self)._make, (tuple(self),)
+
+
+Axis = int | tuple[int, ...] | Layout

@@ -23,7 +23,7 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if not any(type(leaf) is np.ndarray for leaf in leaves(arguments)):
+        if not any(isinstance(leaf, np.ndarray) for leaf in leaves(arguments)):
             return function(*arguments, **keywords)
         with np.errstate(all="ignore"):
             return function(*arguments, **keywords)
@@ -34,7 +34,8 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 def is_cut(x: Array, *operands: Any) -> bool:
     """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
     if type(x) is np.ndarray:
-        return x.size > 0 and x.dtype.itemsize <= 8
+        numpy = all(type(leaf) is np.ndarray for leaf in leaves(operands))
+        return numpy and x.size > 0 and x.dtype.itemsize <= 8
     if not array_api_compat.is_torch_array(x) or not is_eager(x, *operands):
         return False
     return x.device.type == "cpu" and x.numel() > 0 and not is_recorded(x, *operands)

@@ -1,14 +1,16 @@
 """Moments of instances of any length: taken in blocks or parts, merged and pooled."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import array_api_compat
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _fields
+from revnorm._arguments import public
 from revnorm._backward import Step, through
 from revnorm._checks import Array, Data
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._place import Whole
 from revnorm._sample import Sample, extent, measure, pooled, reach
 from revnorm._scaling import squarable
@@ -16,6 +18,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_fields.without_arithmetic("`rn.merge`")
 class Moments(NamedTuple):
     """Mean, variance and count of every instance, with the reduced axes kept at size 1.
 
@@ -36,13 +39,30 @@ class Moments(NamedTuple):
     variance: Array
     count: Array
 
+    def take(self, indices: Array | Sequence[int] | slice | int, *, axis: int) -> "Moments":
+        """The moments of some of the instances: each field at `indices` along `axis`."""
+        return _fields.take(self, indices, axis)
 
-@quiet
+    @classmethod
+    def concat(cls, moments: Iterable["Moments"], /, *, axis: int) -> "Moments":
+        """The moments of the instances of several, which follow each other along `axis`."""
+        return _fields.concat(cls, moments, axis)
+
+    def astype(self, dtype: Any, /) -> "Moments":
+        """The moments in another dtype; what the mean loses by it goes to the residual."""
+        return _fields.astype(self, dtype, {"mean": "residual"})
+
+    def __repr__(self) -> str:
+        """The fields in full if they are short, else by shape and dtype."""
+        return _fields.described(self)
+
+
+@public
 def moments(
     x: Array,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     where: Array | None = None,
     precision: str = "full",
 ) -> Moments:
@@ -54,7 +74,7 @@ def moments(
     ----------
     x : array
         Real floating, any shape.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced.
     where : array of bool, optional
         Broadcastable against `x`; only elements under True are counted.
@@ -104,7 +124,7 @@ def moments(
     return as_moments(statistics(data))
 
 
-@quiet
+@public
 def merge(first: Moments, second: Moments, /) -> Moments:
     """Moments of two disjoint samples taken together.
 
@@ -143,6 +163,8 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     for name, one in (("first", first), ("second", second)):
         if not isinstance(one, Moments):
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
+    for one in (first, second):
+        _checks.fields(one)
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
     xp = array_api_compat.array_namespace(first.mean)
@@ -167,7 +189,7 @@ def as_sample(moments: Moments, data: Data) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in."""
     xp = array_api_compat.array_namespace(data.x)
     work = data.recipe.work
-    return Sample(*(xp.astype(f, xp.result_type(f, work), copy=False) for f in moments))
+    return Sample(*(xp.astype(f, _checks.wider(xp, f.dtype, work), copy=False) for f in moments))
 
 
 def as_moments(sample: Sample) -> Moments:

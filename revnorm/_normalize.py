@@ -109,7 +109,7 @@ def apply(
         y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
         return xp.reshape(y, ()) if out is None else out
     dtype = x.dtype if dtype is None else dtype
-    work = xp.result_type(x, source.unit, dtype)
+    work = _checks.wider(xp, _checks.wider(xp, x.dtype, source.unit.dtype), dtype)
     widened = dtype != work == xp.float64
 
     def lowered(_: Any, source: Frame, target: Frame, least: float | None = None) -> Line:

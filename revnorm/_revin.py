@@ -7,21 +7,22 @@ import array_api_compat
 
 from revnorm import _blocks, _checks
 from revnorm._affine import AffineMap
+from revnorm._arguments import public
 from revnorm._checks import Array, Data
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._moments import statistics
 from revnorm._normalize import affine, apply, normalize
 from revnorm._place import Whole
 
 
-@quiet
+@public
 def revin(
     x: Array,
     /,
     scale: Array | float | None = None,
     bias: Array | float | None = None,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     channel_axis: int | None = None,
     eps: float = 1e-5,
     eps_mode: str = "add",
@@ -41,7 +42,7 @@ def revin(
         Real floating; batch, time, channels in any order.
     scale, bias : array or float, optional
         Broadcastable against `x`, or 1-D of the channels with `channel_axis`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes of time.
     channel_axis, eps, eps_mode, correction, where, out, precision
         As in `instance_norm`.

@@ -3,22 +3,25 @@
 from functools import partial
 
 from revnorm import _checks
+from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import Frame
-from revnorm._memory import quiet
+from revnorm._layout import Axis
 from revnorm._normalize import affine, normalize
 from revnorm._sample import Sample
 
 
-@quiet
+@public
 def spatially_adaptive_norm(
     x: Array,
     scale_map: Array,
     bias_map: Array,
     /,
     *,
-    axis: int | tuple[int, ...],
+    axis: Axis,
     eps: float = 1e-5,
+    eps_mode: str = "add",
+    where: Array | None = None,
     out: Array | None = None,
     precision: str = "full",
 ) -> Array:
@@ -32,9 +35,9 @@ def spatially_adaptive_norm(
         Real floating, any shape.
     scale_map, bias_map : array
         Broadcastable against `x`.
-    axis : int or tuple of int
+    axis : int, tuple of int or Layout
         The axes that are reduced; the published layer uses a batch norm's.
-    eps, out, precision
+    eps, eps_mode, where, out, precision
         As in `instance_norm`.
 
     Returns
@@ -62,9 +65,9 @@ def spatially_adaptive_norm(
     >>> rn.spatially_adaptive_norm(x, slope, np.asarray([5.0, 5.0]), axis=0, eps=0.0)
     array([4., 7.])
     """
-    options = _checks.options(eps=eps, precision=precision)
+    options = _checks.options(eps=eps, eps_mode=eps_mode, precision=precision)
     data, scale_map, bias_map = _checks.data(
-        x, axis, options=options, scale_map=scale_map, bias_map=bias_map
+        x, axis, where=where, options=options, scale_map=scale_map, bias_map=bias_map
     )
     return normalize(data, partial(_varying, options=options), scale_map, bias_map, out=out)[0]
 

@@ -9,8 +9,10 @@ Array = Any
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    plain = value is None or isinstance(value, int | float | str)
-    return not plain and hasattr(value, "ndim") and not isinstance(value, Real)
+    if not hasattr(value, "ndim") or isinstance(value, Real):
+        return False
+    # NumPy's dtypes have dimensions too.
+    return not hasattr(value, "isnative")
 
 
 def leaves(tree: Any) -> list[Array]:

@@ -189,7 +189,7 @@ def batch_instance_norm(
 
 
 def conditional_instance_norm(
-    x, scales, biases, labels, *, axis, batch_axis, channel_axis, eps=1e-5
+    x, scales, biases, labels, *, axis, batch_axis, channel_axis, **options
 ):
     ndim = np.ndim(x)
     weights = np.eye(len(scales))[labels] if np.ndim(labels) == 1 else labels
@@ -201,11 +201,11 @@ def conditional_instance_norm(
         shape[batch_axis], shape[channel_axis] = np.shape(weights)[0], np.shape(table)[1]
         return rows.reshape(shape)
 
-    return instance_norm(x, spread(scales), spread(biases), axis=axis, eps=eps)
+    return instance_norm(x, spread(scales), spread(biases), axis=axis, **options)
 
 
-def spatially_adaptive_norm(x, scale_map, bias_map, *, axis, eps=1e-5):
-    return instance_norm(x, axis=axis, eps=eps) * (1 + exact(scale_map)) + exact(bias_map)
+def spatially_adaptive_norm(x, scale_map, bias_map, *, axis, **options):
+    return instance_norm(x, 1 + exact(scale_map), exact(bias_map), axis=axis, **options)
 
 
 class Gradient(NamedTuple):

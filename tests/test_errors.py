@@ -133,6 +133,31 @@ class TestData:
         with fails(TypeError, f"`{name}` must be an array, got {type(x).__name__}"):
             call(function, **{name: x})
 
+    @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+    @pytest.mark.parametrize("library", ["torch", "jax.numpy"])
+    def test_float8(self, library, name):
+        xp = pytest.importorskip(library)
+        x = xp.asarray(X)
+        narrow = x.to(getattr(xp, name)) if library == "torch" else x.astype(name)
+        text = f"must be of 16 bits an element or more, got {narrow.dtype}"
+        with fails(TypeError, f"`x` {text}"):
+            rn.instance_norm(narrow, axis=2)
+        with fails(TypeError, f"`scale` {text}"):
+            rn.instance_norm(x, narrow, axis=2)
+        with fails(TypeError, f"`x` {text}"):
+            rn.standardizer(x, axis=2).inv(narrow)
+
+    @pytest.mark.parametrize("version", ["2022.12", "2023.12"])
+    def test_an_older_standard(self, version):
+        xp = pytest.importorskip("array_api_strict")
+        text = f"arrays must follow the array API standard of 2024.12 or later, got {version}"
+        x = xp.asarray(X)
+        map = rn.standardizer(x, axis=2)
+        with xp.ArrayAPIStrictFlags(api_version=version):
+            for call in (lambda x: rn.instance_norm(x, axis=2), map):
+                with fails(TypeError, text):
+                    call(x)
+
     @taking()
     def test_nothing_to_reduce(self, function):
         name = data_of(function)
@@ -595,6 +620,10 @@ class TestBlend:
         with fails(ValueError, text):
             rn.blend([MAP] * maps, [1.0] * weights)
 
+    def test_nothing_to_iterate(self):
+        with fails(TypeError, "`maps` must hold AffineMaps, got int"):
+            rn.blend(3, [1.0])
+
     @pytest.mark.parametrize("other", [X, MOMENTS, None])
     def test_not_maps(self, other):
         text = f"`maps` must hold AffineMaps, got {type(other).__name__}"
@@ -699,15 +728,96 @@ class TestMap:
             MAP.take(indices)
 
     def test_take_indices(self):
-        with fails(TypeError, "`indices` must be an array, got int"):
-            MAP.take(0, axis=1)
+        for wrong in ("0", None, {0}, 1.0):
+            with fails(TypeError, f"`indices` must be an array, got {type(wrong).__name__}"):
+                MAP.take(wrong, axis=1)
         with fails(TypeError, "`indices` must be integers, got float64"):
             MAP.take([0.0, 1.0], axis=1)
-        for dtype in ("bool", "float64"):
-            with fails(TypeError, f"`indices` must be integers, got {dtype}"):
-                MAP.take(np.ones(3, dtype), axis=1)
+        with fails(TypeError, "`indices` must be integers, got float64"):
+            MAP.take(np.ones(3), axis=1)
+        for mask in (np.ones(3, bool), [True, False, True]):
+            text = "`indices` must be integers, got bool; nonzero gives those of a mask"
+            with fails(TypeError, text):
+                MAP.take(mask, axis=1)
         with fails(ValueError, "`indices` must be 1-D, got shape (1, 2)"):
             MAP.take(np.asarray([[0, 1]]), axis=1)
+
+    @pytest.mark.parametrize("symbol", ["+", "*"])
+    def test_arithmetic(self, symbol):
+        """Tuples would be laid end to end, or repeated."""
+        for one, instead in ((MAP, "`@` or `rn.blend`"), (MOMENTS, "`rn.merge`")):
+            for other in (one, 2, 2.0, X):
+                text = f"`{symbol}` must be written with {instead}, got {type(one).__name__} and "
+                with fails(TypeError, text + type(other).__name__):
+                    one + other if symbol == "+" else one * other
+                with fails(TypeError, text + type(other).__name__):
+                    other + one if symbol == "+" else other * one
+
+    @pytest.mark.parametrize("numbers", [(0, 0, 1, 1, 0, 0), (0.0, 0.0, 1.0, 1.0, 0.0, 0.0)])
+    def test_made_of_numbers(self, numbers):
+        map, kind = rn.AffineMap(*numbers), type(numbers[0]).__name__
+        for call in (
+            map,
+            map.spread,
+            map.variance,
+            lambda x: map.inv,
+            lambda x: map.take([0], axis=0),
+            lambda x: map.astype(np.float32),
+            lambda x: map @ MAP,
+            lambda x: MAP @ map,
+        ):
+            with fails(TypeError, f"`map.center` must be an array, got {kind}"):
+                call(X)
+        with fails(TypeError, f"`maps[0]` must be an array, got {kind}"):
+            rn.blend([map], [1.0])
+        text = f"`map.offset` must be an array, got {kind}"
+        with fails(TypeError, text):
+            MAP._replace(offset=numbers[0])(X)
+
+    def test_made_of_integers(self):
+        map = MAP._replace(factor=np.ones((2, 3, 1), np.int64))
+        with fails(TypeError, "`map.factor` must be of a real floating dtype, got int64"):
+            map(X)
+
+    def test_made_of_two_libraries(self):
+        torch = pytest.importorskip("torch")
+        map = MAP._replace(factor=torch.ones((2, 3, 1)))
+        with pytest.raises(TypeError, match=r"^arrays must come from one library, got `map.center"):
+            map(X)
+
+    def test_moments_made_of_numbers(self):
+        moments = rn.Moments(0.0, 0.0, 1.0, 4)
+        text = "`moments.mean` must be an array, got float"
+        for call in (
+            lambda: rn.standardizer(moments),
+            lambda: rn.instance_norm(X, axis=2, moments=moments),
+            lambda: rn.adain(X, moments, axis=2),
+            lambda: rn.merge(moments, MOMENTS),
+            lambda: moments.take([0], axis=0),
+        ):
+            with fails(TypeError, text):
+                call()
+
+    def test_concat(self):
+        with fails(ValueError, "`values` must hold at least one, got none"):
+            rn.AffineMap.concat([], axis=0)
+        with fails(TypeError, "`values` must hold AffineMaps, got Moments"):
+            rn.AffineMap.concat([MAP, MOMENTS], axis=0)
+        with fails(TypeError, "`values` must hold Moments, got AffineMap"):
+            rn.Moments.concat([MAP], axis=0)
+        with fails(TypeError, "`values` must hold Moments, got int"):
+            rn.Moments.concat(3, axis=0)
+        with fails(rn.AxisError, "`axis` must lie within an array of 3 dimensions, got 3"):
+            rn.AffineMap.concat([MAP, MAP], axis=3)
+        with fails(ValueError, "`values` must have as many axes each, got [2, 3]"):
+            rn.AffineMap.concat([MAP, rn.standardizer(X[0], axis=1)], axis=0)
+        other = rn.standardizer(X[:, :2], axis=2)
+        text = (
+            "`values` must broadcast against each other but for axis 0, "
+            "got shapes (2, 3, 1) and (2, 2, 1)"
+        )
+        with fails(ValueError, text):
+            rn.AffineMap.concat([MAP, other], axis=0)
 
 
 class TestLayout:

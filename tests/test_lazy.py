@@ -117,6 +117,23 @@ def test_jax_jit(backend, function):
 
 
 @pytest.mark.backends("jax")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@over(TYPICAL)
+def test_jax_that_promotes_nothing_by_itself(backend, function, dtype):
+    """Every change of dtype is asked for by name, so the strictest setting is without effect."""
+    if dtype not in backend.dtypes:
+        pytest.skip(f"no {dtype}")
+    jax = pytest.importorskip("jax")
+    x, operands = backend.asarray(X, dtype), backend.asarrays(function.operands, dtype)
+    expected = function.call(x, **operands)
+    with jax.numpy_dtype_promotion("strict"):
+        y, map = function.call(x, **operands), rn.standardizer(x, axis=2)
+        back, spread = map.inv(y), map.spread(x)
+    assert y.dtype == back.dtype == spread.dtype == x.dtype
+    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(expected))
+
+
+@pytest.mark.backends("jax")
 @pytest.mark.parametrize("center", ["mean", "last"])
 def test_jax_vmap(backend, center):
     jax = pytest.importorskip("jax")

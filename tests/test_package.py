@@ -1,6 +1,7 @@
 """What the package as a whole promises: what it imports, names, documents and calls."""
 
 import ast
+import builtins
 import inspect
 import re
 import subprocess
@@ -20,15 +21,21 @@ FILES = sorted(PACKAGE.glob("_*.py"))
 ADAPTERS = (
     "__init__",
     "__main__",
+    "_arguments",
     "_backward",
     "_blocks",
     "_compile",
     "_evaluate",
     "_memory",
     "_rounding",
+    "_subclasses",
     "_tracing",
 )
 KERNELS = [path for path in FILES if path.stem not in ADAPTERS]
+
+
+# A star import leaves Python's own of that name alone.
+NAMES = [*rn.__all__, "compile"]
 
 
 def ids(paths):
@@ -59,11 +66,11 @@ def test_import_loads_no_other_array_library():
 
 def test_all_is_sorted_documented_and_there():
     assert rn.__all__ == sorted(rn.__all__)
-    for name in rn.__all__:
+    for name in NAMES:
         assert inspect.getdoc(getattr(rn, name)), name
 
 
-@pytest.mark.parametrize("name", [n for n in rn.__all__ if inspect.isfunction(getattr(rn, n))])
+@pytest.mark.parametrize("name", [n for n in NAMES if inspect.isfunction(getattr(rn, n))])
 def test_functions_document_every_parameter(name):
     """And take arrays by position, options by keyword."""
     function = getattr(rn, name)
@@ -74,6 +81,13 @@ def test_functions_document_every_parameter(name):
         assert has_default or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD
     for section in ("Parameters", "Returns", "Examples"):
         assert f"{section}\n{'-' * len(section)}" in doc, section
+
+
+def test_star_import_shadows_no_builtin():
+    taken = {}
+    exec("from revnorm import *", taken)
+    assert not (taken.keys() - {"__builtins__"}) & set(dir(builtins))
+    assert rn.compile is not compile
 
 
 def test_typed():

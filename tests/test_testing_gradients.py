@@ -51,6 +51,21 @@ def problems():
             (x.transpose(1, 0, 2), *tables, weights),
             turned,
         ),
+        "labels, mask": (
+            "conditional_instance_norm",
+            (x, *tables, np.asarray([3, 0, 3])),
+            {"where": unseen, **batch},
+        ),
+        "weights, clamp": (
+            "conditional_instance_norm",
+            (x, *tables, weights),
+            {"where": where, "eps": 1e3, "eps_mode": "clamp", **batch},
+        ),
+        "maps, mask": (
+            "spatially_adaptive_norm",
+            (x, x[:, :1] / 9, x[:1] / 9),
+            {"axis": 2, "where": unseen},
+        ),
         "maps": ("spatially_adaptive_norm", (x, x[:, :1] / 9, x[:1] / 9), {"axis": 2}),
     }
 

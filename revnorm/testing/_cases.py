@@ -571,13 +571,15 @@ def _conditional_instance_norm() -> list[Case]:
 
     some = [case for case in _samples() if case.name in ("mean 0", "mean 1e4, std 1", "NHWC")]
     weighted = [replace(case, name=f"{case.name}, weights") for case in some]
-    return _extended(_samples(), tables, axes) + _extended(weighted, mixed, axes)
+    return _extended(_samples() + _masked(), tables, axes) + _extended(weighted, mixed, axes)
 
 
 def _spatially_adaptive_norm() -> list[Case]:
     image = _normal(2, 3, 8, 8, mean=1e2)
     return [
-        *_extended(_samples(), lambda rng, x, keywords: (_like(rng, x) / 2, _like(rng, x))),
+        *_extended(
+            _samples() + _masked(), lambda rng, x, keywords: (_like(rng, x) / 2, _like(rng, x))
+        ),
         _case(
             "scale map -1",
             "gives the bias map",

@@ -320,7 +320,7 @@ def _batch_instance_norm(
 
 
 def _conditional_instance_norm(
-    xp, g, x, scales, biases, labels, *, axis, batch_axis, channel_axis, eps=1e-5
+    xp, g, x, scales, biases, labels, *, axis, batch_axis, channel_axis, **options
 ):
     batch_axis, channel_axis = batch_axis % x.ndim, channel_axis % x.ndim
     weighted = labels.ndim == 2
@@ -333,9 +333,11 @@ def _conditional_instance_norm(
     rows = weights @ scales
     turned = batch_axis > channel_axis
     factor = xp.reshape(rows.T if turned else rows, tuple(shape))
-    frame = _frame(xp, x, axis, eps=eps)
+    frame = _frame(xp, x, axis, **options)
     z = frame.d / frame.divisor
-    found = [_pull(xp, frame, axis, *_through(xp, frame, g * factor, z))]
+    gz = xp.where(frame.seen, g * factor, g)
+    found = [_pull(xp, frame, axis, *_through(xp, frame, gz, z))]
+    g = g * xp.astype(frame.seen, g.dtype)
     by_row = []
     for one in (z, xp.ones_like(z)):
         row = Gradient(
@@ -358,10 +360,12 @@ def _conditional_instance_norm(
     return [*found, Gradient(sum(exact), sum(parts), sum(terms))]
 
 
-def _spatially_adaptive_norm(xp, g, x, scale_map, bias_map, *, axis, eps=1e-5):
-    frame = _frame(xp, x, axis, eps=eps)
+def _spatially_adaptive_norm(xp, g, x, scale_map, bias_map, *, axis, **options):
+    frame = _frame(xp, x, axis, **options)
     z = frame.d / frame.divisor
-    own = _pull(xp, frame, axis, *_through(xp, frame, g * (1 + scale_map), z))
+    gz = xp.where(frame.seen, g * (1 + scale_map), g)
+    own = _pull(xp, frame, axis, *_through(xp, frame, gz, z))
+    g = g * xp.astype(frame.seen, g.dtype)
     maps = ((z, scale_map), (xp.ones_like(z), bias_map))
     return [own, *(_of_parameter(xp, g, one, parameter, None) for one, parameter in maps)]
 

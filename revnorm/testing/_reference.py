@@ -488,16 +488,18 @@ def _batch_instance_norm(
 
 
 def _conditional_instance_norm(
-    kind, x, scales, biases, labels, *, axis, batch_axis, channel_axis, eps=1e-5
+    kind, x, scales, biases, labels, *, axis, batch_axis, channel_axis, **options
 ):
-    frame = _frame(kind, x, axis, eps=eps)
+    frame = _frame(kind, x, axis, **options)
     labels = np.asarray(labels)
     shape = [1] * x.ndim
     shape[batch_axis], shape[channel_axis] = x.shape[batch_axis], x.shape[channel_axis]
     ahead = batch_axis % x.ndim < channel_axis % x.ndim
     scale, bias = (_rows(kind, t, labels, shape, ahead) for t in (scales, biases))
-    product = _forward(kind, frame, x) * scale
-    return _finished(product + bias, x, frame, terms=(product, bias))
+    z = _forward(kind, frame, x)
+    product = z * scale
+    y = (product + bias).select(frame.seen, z)
+    return _finished(y, x, frame, terms=(product, bias))
 
 
 def _rows(kind: Any, table: Any, labels: np.ndarray, shape: list[int], ahead: bool) -> Any:
@@ -512,11 +514,12 @@ def _rows(kind: Any, table: Any, labels: np.ndarray, shape: list[int], ahead: bo
     return rows.each(lambda part: (part if ahead else part.T).reshape(shape))
 
 
-def _spatially_adaptive_norm(kind, x, scale_map, bias_map, *, axis, eps=1e-5):
-    frame = _frame(kind, x, axis, eps=eps)
-    product = _forward(kind, frame, x) * (kind.of(1.0) + kind.of(scale_map))
-    bias = kind.of(bias_map)
-    return _finished(product + bias, x, frame, terms=(product, bias))
+def _spatially_adaptive_norm(kind, x, scale_map, bias_map, *, axis, **options):
+    frame = _frame(kind, x, axis, **options)
+    z = _forward(kind, frame, x)
+    product, bias = z * (kind.of(1.0) + kind.of(scale_map)), kind.of(bias_map)
+    y = (product + bias).select(frame.seen, z)
+    return _finished(y, x, frame, terms=(product, bias))
 
 
 def _moments(kind, x, *, axis, where=None):
