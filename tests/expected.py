@@ -32,7 +32,7 @@ def frame_of(
 ):
     moments = given
     if given is None:
-        moments = oracle.moments(pairs(x), axis=axis, where=where, correction=correction)
+        moments = oracle.corrected(oracle.moments(pairs(x), axis=axis, where=where), correction)
     at = oracle.last(pairs(x), axis=axis, where=where) if center == "last" else None
     map = oracle.from_moments(moments, eps=eps, eps_mode=eps_mode, center=at)
     mean, variance, scale = (longdouble(a) for a in (moments.mean, moments.variance, map.scale))

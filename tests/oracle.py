@@ -229,7 +229,7 @@ def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5,
     """
     x, g, of = pairs(x), pairs(g), {"axis": axis, "keepdims": True}
     seen = np.broadcast_to(True if where is None else where, x.shape)
-    given = moments(x, axis=axis, where=where, correction=options.get("correction", 0))
+    given = corrected(moments(x, axis=axis, where=where), options.get("correction", 0))
     at = last(x, axis=axis, where=where) if center == "last" else given.mean
     clamped = given.variance < exact(eps) if options.get("eps_mode") == "clamp" else False
     divisor = std(given.variance, eps, options.get("eps_mode", "add"))
