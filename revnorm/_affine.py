@@ -10,11 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm import _blocks, _checks
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, device
 from revnorm._moments import Moments, corrected, statistics, taken
 from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible
@@ -84,7 +83,7 @@ class AffineMap(NamedTuple):
     def inv(self) -> "AffineMap":
         """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
         center, center_residual, divisor, factor, offset, offset_residual = self
-        xp = array_api_compat.array_namespace(center)
+        xp = array_namespace(center)
         flat = factor == 0
         unit, scale = xp.where(flat, 1.0, factor), xp.where(flat, 0.0, divisor)
         return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
@@ -108,7 +107,7 @@ class AffineMap(NamedTuple):
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
         _checks.together("x", x, *factors)
-        y = xp.astype(x, xp.result_type(x, self.center), copy=False)
+        y = xp.astype(x, _checks.promoted(xp, x.dtype, self.center.dtype), copy=False)
         for factor in factors:
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
@@ -116,9 +115,8 @@ class AffineMap(NamedTuple):
     def take(self, indices: Array | Sequence[int], *, axis: int) -> "AffineMap":
         """The map of some of the channels: each field taken along `axis`, where it varies."""
         if isinstance(indices, list | tuple):
-            own = array_api_compat.array_namespace(self.center)
-            device = array_api_compat.device(self.center)
-            indices = own.asarray(indices, device=device)
+            own = array_namespace(self.center)
+            indices = own.asarray(indices, device=device(self.center))
         xp = _checks.namespace(map=self.center, indices=indices)
         _checks.indices(xp, indices)
         fields = []
@@ -326,8 +324,8 @@ def transform(
 
     The results are wanted to the precision of their instance's largest, or that of `least`.
     """
-    xp = array_api_compat.array_namespace(x)
-    dtype = xp.result_type(x, map.center)
+    xp = array_namespace(x)
+    dtype = _checks.promoted(xp, x.dtype, map.center.dtype)
     once = dtype == xp.float64 and x.dtype != dtype
     if x.ndim == 0 or not all(_checks.fits(field.shape, x.shape) for field in map):
         y = apply(map, xp.astype(x, dtype, copy=False), once).drawn()
@@ -347,7 +345,7 @@ def standardize(sample: Sample, scale: Any, bias: Any, options: _checks.Options)
 
     As the sample is of the data times a power of two, so is the map.
     """
-    xp = array_api_compat.array_namespace(sample.near)
+    xp = array_namespace(sample.near)
     unit = 1.0 if sample.power is None else sample.power
     std = _deviation(xp, sample, options)
     if not options.eps:
@@ -411,14 +409,14 @@ def _finished(map: AffineMap, power: Array | None) -> AffineMap:
 
 def solid(map: AffineMap) -> AffineMap:
     """The map with arrays for numbers, and its center and offset rounded with what is left."""
-    zero = array_api_compat.array_namespace(map.center).zeros_like(map.divisor)
+    zero = array_namespace(map.center).zeros_like(map.divisor)
     center, offset = two_sum(map.center, map.center_residual), map.offset + zero
     return AffineMap(*center, map.divisor, map.factor + zero, offset, map.offset_residual + zero)
 
 
 def identity(shaped: Array) -> AffineMap:
     """The map y = x, with fields shaped as an array."""
-    xp = array_api_compat.array_namespace(shaped)
+    xp = array_namespace(shaped)
     zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
     return AffineMap(zero, zero, one, one, zero, zero)
 
@@ -441,7 +439,7 @@ def apply(map: AffineMap, x: Array, once: bool, least: float | None = None) -> L
 
     With `least`, as in `transform`, values may be looked at.
     """
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     if once:
         near = map.center
         if least is not None:
@@ -470,7 +468,7 @@ def _stretch(map: AffineMap, d: Array, near: Any, rest: Any, once: bool) -> Line
     if once or (isinstance(factor, float) and isinstance(offset, float)):
         slope = factor / divisor
         return Line(d, slope, offset + (offset_residual + missed * slope), None)
-    xp = array_api_compat.array_namespace(d)
+    xp = array_namespace(d)
     offset = offset + 0 * divisor
     power = invertible(xp, abs(offset), abs(factor / divisor))
     slope = factor * power / divisor
@@ -490,7 +488,7 @@ def as_dtype_of(value: Any, array: Array) -> Any:
     """An array of the dtype of another; a number as it is."""
     if not is_array(value):
         return value if type(value) in (int, float) else float(value)
-    xp = array_api_compat.array_namespace(array)
+    xp = array_namespace(array)
     return xp.astype(value, array.dtype, copy=False)
 
 

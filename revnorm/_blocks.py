@@ -14,10 +14,11 @@ from functools import cache, wraps
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, is_torch
+from revnorm._stored import stored
 from revnorm._trees import filled, is_array, leaves
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
@@ -31,10 +32,6 @@ SEQUENCE = 1024
 # From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
 # costs several times the arithmetic.
 _HUGE = 1 << 22
-
-# Where a compiler runs a function: what it had better compute once an instance than at every
-# element. It does so for what it gives back.
-per_instance: list[Array] | None = None
 
 
 class Place(NamedTuple):
@@ -60,19 +57,15 @@ class Line(NamedTuple):
     power: Array | None
     gaps: bool = False
 
-    def of_instances(self, axis: tuple[int, ...]) -> list[Array]:
-        """What is the same for all elements along `axis`."""
-        fields = leaves((self.slope, self.level, self.power))
-        return [a for a in fields if all(a.shape[one] == 1 for one in axis)]
-
     def drawn(self) -> Array:
         """The values, in a new array."""
         d, slope, level, power, gaps = self
         if gaps:
-            xp = array_api_compat.array_namespace(d)
+            xp = array_namespace(d)
             # Where d is left out of the product, 0 · NaN cannot reach the gradient of the slope.
             y = self._replace(d=xp.where(d == d, d, 0.0), gaps=False).drawn()
             return xp.where(d == d, y, d)
+        slope, level, power = (a if _as_large(a, d) else stored(a) for a in (slope, level, power))
         y = d * slope + level
         return y if power is None else y / power
 
@@ -84,6 +77,10 @@ class Line(NamedTuple):
         if self.power is not None and (self.power != 1).any():
             y /= self.power
         return y
+
+
+def _as_large(a: Any, d: Array) -> bool:
+    return not is_array(a) or a.shape == d.shape
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,11 +123,9 @@ def each(
             if length >= _BUFFER or turned:
                 np.setbufsize(_BUFFER)
             return _each(function, x, operands, axis, dtype, out, whole, turned)
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     first, *others = function(xp.astype(x, dtype, copy=False), *operands, Place(axis))
     if first is not None:
-        if per_instance is not None:
-            per_instance.extend(first.of_instances(axis))
         first = xp.astype(first.drawn(), x.dtype, copy=False)
     if out is None or first is None:
         return first, *others
@@ -142,7 +137,7 @@ def is_cut(x: Array, *operands: Any) -> bool:
     """Whether the arrays may be taken apart: NumPy's, and PyTorch's where nothing records."""
     if type(x) is np.ndarray:
         return x.size > 0
-    return array_api_compat.is_torch_array(x) and _is_plain_torch(x, leaves(operands))
+    return is_torch(x) and _is_plain_torch(x, leaves(operands))
 
 
 def is_long(x: Array, axis: tuple[int, ...]) -> bool:
@@ -253,7 +248,7 @@ def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
     """The axes behind the first `rows` made one, broadcast among themselves where they vary."""
     inner = array.shape[rows:]
     if math.prod(inner) > 1 and inner != shape[rows:]:
-        xp = array_api_compat.array_namespace(array)
+        xp = array_namespace(array)
         array = xp.broadcast_to(array, (*array.shape[:rows], *shape[rows:]))
     return array.reshape((*array.shape[:rows], math.prod(array.shape[rows:])))
 
@@ -261,7 +256,7 @@ def _flat(array: Array, shape: Sequence[int], rows: int) -> Array:
 def _permuted(array: Array, order: tuple[int, ...]) -> Array:
     if order == tuple(range(array.ndim)):
         return array
-    return array_api_compat.array_namespace(array).permute_dims(array, order)
+    return array_namespace(array).permute_dims(array, order)
 
 
 def _room(part: Any, shape: Sequence[int]) -> Any:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
+from revnorm._libraries import array_namespace, device, is_array
+
 Array = Any
 
 # What a function may be called without, and what may be 1-D along `channel_axis`.
@@ -30,17 +32,17 @@ class AxisError(ValueError, IndexError):
 def namespace(**named: Array) -> Any:
     """The one array namespace of all named arguments."""
     for name, array in named.items():
-        if not array_api_compat.is_array_api_obj(array):
+        if not is_array(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
     try:
-        return array_api_compat.array_namespace(*named.values())
+        return array_namespace(*named.values())
     except TypeError as error:
         kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
 
 
 def _library(array: Array) -> str:
-    return array_api_compat.array_namespace(array).__name__.removeprefix("array_api_compat.")
+    return array_namespace(array).__name__.removeprefix("array_api_compat.")
 
 
 def floating(xp: Any, **named: Array) -> None:
@@ -64,13 +66,22 @@ class Recipe(NamedTuple):
 
 def recipe(x: Array, precision: str) -> Recipe:
     """Worked in is float64 where there is one, or the input's own dtype, at least float32."""
-    xp = array_api_compat.array_namespace(x)
-    own = xp.result_type(x.dtype, xp.float32)
-    if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
+    xp = array_namespace(x)
+    own = promoted(xp, x.dtype, xp.float32)
+    if own != xp.float32 or not has_float64(xp, device(x)):
         return Recipe(own, None, False)
     if precision == "native":
         return Recipe(own, xp.float64, False)
     return Recipe(xp.float64, xp.float64, True)
+
+
+def promoted(xp: Any, a: Any, b: Any) -> Any:
+    """The dtype that two real floating ones promote to, where a library may have no answer."""
+    a, b = xp.result_type(a), xp.result_type(b)
+    if a == b:
+        return a
+    wide, narrow = (a, b) if xp.finfo(a).bits > xp.finfo(b).bits else (b, a)
+    return wide if xp.finfo(wide).bits > xp.finfo(narrow).bits else xp.float32
 
 
 def options(**chosen: Any) -> Options:

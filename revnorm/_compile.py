@@ -18,6 +18,7 @@ import array_api_compat
 
 from revnorm import _blocks, _checks
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, is_torch
 from revnorm._trees import filled, leaves, mapped
 
 _ENGINES = ("torch", "jax")
@@ -103,9 +104,9 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
             compiled[key] = _build(function, frame, chosen, lengths)
         with _quiet(new), _doubles(chosen, own):
             shared = [leaf if own else _shared(leaf, chosen) for leaf in leaves(tree)]
-            result, _ = compiled[key](*shared)
+            result = compiled[key](*shared)
         if not own:
-            result = mapped(array_api_compat.array_namespace(first).from_dlpack, result)
+            result = mapped(array_namespace(first).from_dlpack, result)
         if out is None:
             return result
         y, *others = result if isinstance(result, tuple) else (result,)
@@ -135,25 +136,17 @@ _HOLE = _Hole()
 def _build(
     function: Callable[..., Any], frame: Any, engine: str, lengths: tuple[Any, ...]
 ) -> Callable[..., Any]:
-    """A compiled function of the arrays alone, in the order of the frame.
+    """A compiled function of the arrays alone, in the order of the frame."""
 
-    With the result it gives what is computed once an instance, which nobody needs.
-    """
-
-    def of_arrays(*arrays: Array) -> tuple[Any, list[Array]]:
+    def of_arrays(*arrays: Array) -> Any:
         arguments, keywords = filled(frame, iter(arrays))
         out = keywords.pop("out", None)
-        per_instance: list[Array] = []
-        if engine == "torch" and not any(map(_is_recorded, arrays)):
-            # PyTorch traces the assignment; no other thread gets to see it.
-            _blocks.per_instance = per_instance
         result = function(*arguments, **keywords)
-        _blocks.per_instance = None
-        if out is not None:
-            y, *others = result if isinstance(result, tuple) else (result,)
-            out[...] = y
-            result = (None, *others)
-        return result, per_instance
+        if out is None:
+            return result
+        y, *others = result if isinstance(result, tuple) else (result,)
+        out[...] = y
+        return (None, *others)
 
     if engine == "jax":
         return importlib.import_module("jax").jit(of_arrays)
@@ -166,10 +159,6 @@ def _build(
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
         apart["options"] = {"cpp.simdlen": 256}
     return torch.compile(of_arrays, fullgraph=True, **apart)
-
-
-def _is_recorded(array: Array) -> bool:
-    return array_api_compat.is_torch_array(array) and array.requires_grad
 
 
 def _engine(array: Array, engine: str | None) -> str:
@@ -186,7 +175,7 @@ def _engine(array: Array, engine: str | None) -> str:
 def _is_own(array: Array, engine: str) -> bool:
     if engine == "jax":
         return array_api_compat.is_jax_array(array)
-    return array_api_compat.is_torch_array(array)
+    return is_torch(array)
 
 
 def _shared(array: Array, engine: str) -> Array:
@@ -198,7 +187,7 @@ def _shared(array: Array, engine: str) -> Array:
     except (BufferError, RuntimeError):
         # Read-only memory, or strides that the engine does not know.
         pass
-    xp = array_api_compat.array_namespace(array)
+    xp = array_namespace(array)
     flat = xp.reshape(array, (-1,), copy=True)
     if not _is_native(array):
         flat = flat.astype(array.dtype.newbyteorder("="))

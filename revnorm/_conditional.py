@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._affine import pick
 from revnorm._checks import Array
 from revnorm._instance import instance_norm
+from revnorm._libraries import device
 
 
 def conditional_instance_norm(
@@ -89,7 +88,7 @@ def conditional_instance_norm(
 def _rows(xp: Any, table: Array, labels: Array) -> Array:
     if labels.ndim == 1:
         info = xp.__array_namespace_info__()
-        index = info.default_dtypes(device=array_api_compat.device(labels))["indexing"]
+        index = info.default_dtypes(device=device(labels))["indexing"]
         return pick(xp, table, xp.astype(labels, index, copy=False), 0)
     weights = xp.expand_dims(xp.astype(labels, table.dtype), axis=2)
     return xp.sum(weights * xp.expand_dims(table, axis=0), axis=1)

@@ -2,11 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm import _blocks, _checks
 from revnorm._blocks import Place
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace
 from revnorm._sample import Sample, between, extent, measure, reach
 from revnorm._scaling import squarable
 from revnorm._sums import total, two_sum
@@ -143,7 +142,7 @@ def merge(first: Moments, second: Moments, /) -> Moments:
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
-    xp = array_api_compat.array_namespace(first.mean)
+    xp = array_namespace(first.mean)
     count = first.count + second.count
     weight = second.count / xp.where(count == 0, 1.0, count)
     gap, low = two_sum(second.mean, -first.mean)
@@ -174,7 +173,7 @@ def statistics(
         Sample(*_blocks.each(kernel, *part, power, axis=axis, dtype=recipe.work)[1:])
         for part in cut
     ]
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     known = [plain(sample._replace(power=None)) for sample in samples]
     stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)), None)
     whole = (field[0, ...] for field in pooled(stacked, 0)[:-1])
@@ -183,9 +182,9 @@ def statistics(
 
 def taken(moments: Moments, x: Array, options: _checks.Options) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in for `x`."""
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     work = _checks.recipe(x, options.precision).work
-    fields = (xp.astype(f, xp.result_type(f, work), copy=False) for f in moments)
+    fields = (xp.astype(f, _checks.promoted(xp, f.dtype, work), copy=False) for f in moments)
     return Sample._make((*fields, None))
 
 
@@ -195,7 +194,7 @@ def pooled(sample: Sample, axis: int) -> Sample:
 
     mean = Σ n·mean / Σ n,   variance = Σ n·(variance + (mean − mean of all)²) / Σ n
     """
-    xp = array_api_compat.array_namespace(sample.near)
+    xp = array_namespace(sample.near)
     near, rest, variance, count, power = sample
     if power is not None:
         flat = (near == 0) & (variance == 0)
@@ -223,7 +222,7 @@ def plain(sample: Sample) -> Moments:
     """Moments of the data itself."""
     near, rest, variance, count, power = sample
     if not is_array(count):
-        count = array_api_compat.array_namespace(near).ones_like(near) * count
+        count = array_namespace(near).ones_like(near) * count
     mean, residual = two_sum(near, rest)
     if power is None:
         return Moments(mean, residual, variance, count)
@@ -234,7 +233,7 @@ def corrected(sample: Sample, options: _checks.Options) -> Sample:
     """The variance divided by count − correction instead of the count."""
     if not options.correction:
         return sample
-    xp = array_api_compat.array_namespace(sample.near)
+    xp = array_namespace(sample.near)
     count = plain(sample).count
     left = count - options.correction
     return sample._replace(variance=sample.variance * (count / xp.where(left > 0, left, 1.0)))
@@ -242,7 +241,7 @@ def corrected(sample: Sample, options: _checks.Options) -> Sample:
 
 def _joint_power(cut: Any, axis: tuple[int, ...], recipe: _checks.Recipe) -> Array:
     """The power of two for all parts of the same instances."""
-    xp = array_api_compat.array_namespace(cut[0][0])
+    xp = array_namespace(cut[0][0])
 
     def kernel(x: Array, where: Array, place: Place) -> Any:
         return None, *extent(xp, x, where, place.axis)

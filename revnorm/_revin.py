@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._affine import AffineMap, as_dtype_of, normalize, standardize
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, device
 from revnorm._sample import Sample
 
 
@@ -102,15 +101,22 @@ def _centred(
 
 def _last(x: Array, where: Array | None, axis: tuple[int, ...]) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     if where is None and all(_checks.is_known(x.shape[one]) for one in axis):
         return x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
     seen = xp.ones_like(x, dtype=xp.bool)
     seen = seen if where is None else where & seen
     for one in reversed(axis):
-        counted = xp.astype(seen, xp.float32)
-        rank = xp.cumulative_sum(counted, axis=one)
-        count = xp.sum(counted, axis=one, keepdims=True)
-        x = xp.where(seen & (rank == count), x, xp.zeros_like(x))
-        x, seen = xp.sum(x, axis=one, keepdims=True), count > 0
+        place = xp.where(seen, _places(xp, x, one), 0)
+        last = xp.max(place, axis=one, keepdims=True)
+        x = xp.where(seen & (place == last), x, xp.zeros_like(x))
+        x, seen = xp.sum(x, axis=one, keepdims=True), last > 0
     return x
+
+
+def _places(xp: Any, x: Array, axis: int) -> Array:
+    """1, 2, 3 and so on along an axis."""
+    length = x.shape[axis]
+    if not _checks.is_known(length):
+        return xp.cumulative_sum(xp.ones_like(x, dtype=xp.int64), axis=axis)
+    return _checks.along(xp, xp.arange(1, length + 1, device=device(x)), axis, x.ndim)

@@ -14,12 +14,12 @@ the instances that do not need them; what is done for an instance depends on no 
 import math
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._blocks import Place
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace
 from revnorm._scaling import ordinary, squarable
+from revnorm._stored import stored
 from revnorm._sums import dot, total
 from revnorm._trees import is_array
 
@@ -48,7 +48,7 @@ def measure(
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
     """The sample, with d = x · power − near that it was taken of."""
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     x = xp.astype(x, recipe.work, copy=False)
     instances = _Instances(xp, where, place, recipe, _count(xp, x, place.axis, where))
     if recipe.once and not is_array(instances.count):
@@ -94,9 +94,10 @@ class _Instances(NamedTuple):
                 power = squarable(xp, reach(xp, low, high))
             if usual is not None:
                 power = xp.where(usual, 1.0, power)
+            power = stored(power)
             x, low, high = x * power, low * power, high * power
         mean = self._mean(self._seen(x))
-        near = between(xp, xp.astype(mean, self.recipe.work, copy=False), low, high)
+        near = stored(between(xp, xp.astype(mean, self.recipe.work, copy=False), low, high))
         return self._around_near(x, near, mean, power)
 
     def around_mean_if_usual(self, x: Array) -> tuple[Sample, Array]:

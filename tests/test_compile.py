@@ -82,15 +82,10 @@ def test_out_of_a_function_that_has_none(engine):
     assert_near(y)
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_what_an_instance_has_once_is_computed_once(graphs, trained):
-    """PyTorch's compiler repeats at every element what no graph gives back."""
-    x = torch.tensor(X, requires_grad=trained)
-    y = rn.compile(rn.instance_norm)(x, axis=(2, 3))
+def test_nothing_is_given_back_beside_the_result(graphs):
+    rn.compile(rn.instance_norm)(torch.tensor(X), axis=(2, 3))
     (given,) = (node.args[0] for node in graphs[0].graph.nodes if node.op == "output")
-    shapes = [tuple(node.meta["example_value"].shape) for node in given]
-    assert shapes == [X.shape] + ([] if trained else [(4, 3, 1, 1)] * 2)
-    assert y.requires_grad == trained
+    assert [tuple(node.meta["example_value"].shape) for node in given] == [X.shape]
 
 
 @pytest.mark.parametrize("trained", [False, True])
