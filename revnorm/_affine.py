@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _registry
 from revnorm._blocks import Line, Place
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace, device
@@ -21,6 +21,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_registry.add
 class AffineMap(NamedTuple):
     """The map y = (x − center) / divisor · factor + offset, one an instance.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from revnorm._libraries import array_namespace, device, is_array
+from revnorm._registry import make_known
 
 Array = Any
 
@@ -34,11 +35,36 @@ def namespace(**named: Array) -> Any:
     for name, array in named.items():
         if not is_array(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
+        make_known(array)
     try:
         return array_namespace(*named.values())
     except TypeError as error:
         kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
+
+
+def one_library(arrays: list[Array]) -> None:
+    """Raises unless all arrays are of one library."""
+    if any(type(one) is not type(arrays[0]) for one in arrays):
+        namespace(**{f"array {i}": one for i, one in enumerate(arrays)})
+
+
+def hashed(key: Any) -> Any:
+    """The key of a call, if its constants have a hash."""
+    try:
+        hash(key)
+    except TypeError as error:
+        raise TypeError(
+            f"`function` must be given arrays and hashable constants, got {error}"
+        ) from None
+    return key
+
+
+def shareable(array: Array, engine: str, error: Exception) -> None:
+    raise TypeError(
+        f"`function` must be given arrays that {engine} can take, got {_library(array)} of dtype "
+        f"{array.dtype}"
+    ) from error
 
 
 def _library(array: Array) -> str:

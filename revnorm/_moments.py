@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _registry
 from revnorm._blocks import Place
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace
@@ -12,6 +12,7 @@ from revnorm._sums import total, two_sum
 from revnorm._trees import is_array
 
 
+@_registry.add
 class Moments(NamedTuple):
     """Mean, variance and count of every instance, with the reduced axes kept at size 1.
 

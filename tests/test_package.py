@@ -17,7 +17,7 @@ from backends import BACKENDS
 PACKAGE = Path(rn.__file__).parent
 FILES = sorted(PACKAGE.glob("_*.py"))
 # These know libraries, so that no kernel need.
-ADAPTERS = ("__init__", "__main__", "_blocks", "_compile", "_libraries", "_stored")
+ADAPTERS = ("__init__", "__main__", "_blocks", "_compile", "_libraries", "_registry", "_stored")
 KERNELS = [path for path in FILES if path.stem not in ADAPTERS]
 
 
