@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from revnorm import _registry
 from revnorm._adain import adain
 from revnorm._affine import AffineMap, blend, standardizer
 from revnorm._batch_instance import batch_instance_norm
@@ -13,6 +14,8 @@ from revnorm._layout import Layout
 from revnorm._moments import Moments, merge, moments
 from revnorm._revin import revin
 from revnorm._spatial import spatially_adaptive_norm
+
+_registry.make_known()
 
 __version__ = version("revnorm")
 

@@ -9,13 +9,12 @@ The inverse swaps the frames, so it divides by the very number that the map mult
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import array_api_compat
-
-from revnorm import _checks, _fields
+from revnorm import _checks, _fields, _registry
 from revnorm._arguments import public
 from revnorm._checks import Array, Data
 from revnorm._frames import Frame, carried, mixed
 from revnorm._layout import Axis
+from revnorm._libraries import array_namespace
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_sample, statistics
 from revnorm._normalize import affine, apply
@@ -23,6 +22,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_registry.add
 @_fields.without_arithmetic("`@` or `rn.blend`")
 class AffineMap(NamedTuple):
     """The map y = (x − center) / divisor · factor + offset, one an instance.
@@ -315,7 +315,7 @@ def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> Aff
 
 def identity(shaped: Array) -> AffineMap:
     """The map y = x, with fields shaped as an array."""
-    xp = array_api_compat.array_namespace(shaped)
+    xp = array_namespace(shaped)
     zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
     return AffineMap(zero, zero, one, one, zero, zero)
 
@@ -324,7 +324,7 @@ def as_dtype_of(value: Any, array: Array) -> Any:
     """An array of the dtype of another; a number as it is."""
     if not is_array(value):
         return value
-    xp = array_api_compat.array_namespace(array)
+    xp = array_namespace(array)
     return xp.astype(value, array.dtype, copy=False)
 
 

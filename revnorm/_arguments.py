@@ -11,6 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from revnorm._libraries import array_namespace
 from revnorm._memory import is_cut, quiet
 from revnorm._subclasses import refusal
 from revnorm._trees import is_array, mapped
@@ -88,5 +89,5 @@ def _memory(array: Any) -> tuple[Any, ...]:
 
 
 def _copied(array: Any) -> Any:
-    xp = array_api_compat.array_namespace(array)
+    xp = array_namespace(array)
     return xp.astype(array, array.dtype, copy=True)

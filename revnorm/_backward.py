@@ -16,11 +16,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm import _blocks, _memory
 from revnorm._checks import Array
 from revnorm._frames import Line
+from revnorm._libraries import array_namespace, is_torch
 from revnorm._place import Whole
 from revnorm._sample import Sample
 from revnorm._tracing import constant
@@ -55,7 +54,7 @@ def through(
 
     Without `keep` the sample may be left out.
     """
-    recorded = array_api_compat.is_torch_array(x) and _memory.is_recorded(x, *operands)
+    recorded = is_torch(x) and _memory.is_recorded(x, *operands)
     if not recorded or not _memory.is_eager(x, *operands):
         return step.forward(x, where, *operands, out=out, keep=keep)
     y, *others = _function().apply(step, operands, x, where, *leaves(operands))
@@ -178,7 +177,7 @@ def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
     gaps = step.gaps
 
     def kernel(place: Whole, x: Array, g: Array, pivot: Any, power_in: Any, power_out: Any) -> Any:
-        xp = array_api_compat.array_namespace(x)
+        xp = array_namespace(x)
         accumulate = None if wide is None else xp.float64
         d = (x if power_in is None else x * power_in) - pivot
         if power_out is not None:
@@ -232,7 +231,7 @@ def _elements(
         a: Any,
         b: Any,
     ) -> Any:
-        xp = array_api_compat.array_namespace(x)
+        xp = array_namespace(x)
         dx = 0.0 if g is None else g * slope
         if b is not None:
             d = (x if power is None else x * power) - pivot

@@ -12,11 +12,11 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import array_api_compat
 import numpy as np
 
 from revnorm import _memory
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace
 from revnorm._place import Block, Lanes, Whole
 from revnorm._rounding import rounded
 from revnorm._trees import filled, is_array, leaves, mapped
@@ -62,7 +62,7 @@ def run(
     if _memory.is_cut(x, *operands, out):
         with np.errstate(all="ignore"):
             return _in_blocks(kernel, x, operands, axis, dtype, out, result, whole)
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
 
     def widened(a: Array) -> Array:
         return a if xp.isdtype(a.dtype, "bool") else xp.astype(a, dtype, copy=False)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
+from revnorm._libraries import array_namespace, device, is_array
+from revnorm._registry import make_known
 from revnorm._subclasses import refusal
 from revnorm._trees import Array, mapped
 
@@ -35,12 +37,13 @@ class AxisError(ValueError, IndexError):
 def namespace(**named: Array) -> Any:
     """The one array namespace of all named arguments."""
     for name, array in named.items():
-        if not array_api_compat.is_array_api_obj(array):
+        if not is_array(array):
             raise TypeError(f"`{name}` must be an array, got {type(array).__name__}")
+        make_known(array)
         if text := refusal(array):
             raise TypeError(f"`{name}` must be {text}")
     try:
-        xp = array_api_compat.array_namespace(*named.values())
+        xp = array_namespace(*named.values())
     except TypeError as error:
         kinds = ", ".join(f"`{name}` {_library(array)}" for name, array in named.items())
         raise TypeError(f"arrays must come from one library, got {kinds}") from error
@@ -52,8 +55,32 @@ def namespace(**named: Array) -> Any:
     return xp
 
 
+def one_library(arrays: list[Array]) -> None:
+    """Raises unless all arrays are of one library."""
+    if any(type(one) is not type(arrays[0]) for one in arrays):
+        namespace(**{f"array {i}": one for i, one in enumerate(arrays)})
+
+
+def hashed(key: Any) -> Any:
+    """The key of a call, if its constants have a hash."""
+    try:
+        hash(key)
+    except TypeError as error:
+        raise TypeError(
+            f"`function` must be given arrays and hashable constants, got {error}"
+        ) from None
+    return key
+
+
+def shareable(array: Array, engine: str, error: Exception) -> None:
+    raise TypeError(
+        f"`function` must be given arrays that {engine} can take, got {_library(array)} of dtype "
+        f"{array.dtype}"
+    ) from error
+
+
 def _library(array: Array) -> str:
-    return array_api_compat.array_namespace(array).__name__.removeprefix("array_api_compat.")
+    return array_namespace(array).__name__.removeprefix("array_api_compat.")
 
 
 def floating(xp: Any, **named: Array) -> None:
@@ -113,7 +140,7 @@ class Data(NamedTuple):
         """Operands in the dtype worked in, numbers as they are."""
 
         def widened(array: Array) -> Array:
-            xp = array_api_compat.array_namespace(array)
+            xp = array_namespace(array)
             return xp.astype(array, wider(xp, array.dtype, self.recipe.work), copy=False)
 
         return mapped(widened, operands)
@@ -121,9 +148,9 @@ class Data(NamedTuple):
 
 def recipe(x: Array, precision: str) -> Recipe:
     """Worked in is float64 where there is one, or the input's own dtype, at least float32."""
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     own = wider(xp, x.dtype, xp.float32)
-    if own != xp.float32 or not has_float64(xp, array_api_compat.device(x)):
+    if own != xp.float32 or not has_float64(xp, device(x)):
         return Recipe(own, False, False)
     if precision == "native":
         return Recipe(own, True, False)

@@ -9,15 +9,20 @@ import importlib
 import inspect
 import itertools
 import math
+import sys
+import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 from revnorm import _checks, _memory
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, is_array, is_torch
 from revnorm._trees import filled, leaves, mapped
 
 _ENGINES = ("torch", "jax")
@@ -27,6 +32,9 @@ _SHORT = 256
 
 _builds = itertools.count()
 
+# PyTorch's tracer reads what a first call from another thread may be changing.
+_first = threading.RLock()
+
 
 def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Callable[..., Any]:
     """A function of the same signature, run by a compiler in one or two passes over the data.
@@ -34,8 +42,9 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     Parameters
     ----------
     function : callable
-        A function of this package, or one that calls them: arrays in, arrays out. Arguments
-        that are no arrays must be hashable and are constants to the compiler.
+        A function of this package, or one that calls them, or a map: arrays in, arrays out.
+        Arguments that are no arrays must be hashable and are constants to the compiler, as are
+        the arrays that the function closes over.
     engine : {"torch", "jax"}, optional
         ``torch.compile`` or ``jax.jit``. By default the arrays' own library, and for arrays of
         one that has no compiler the first of these that is installed.
@@ -46,20 +55,26 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         Takes and gives arrays of any library that shares memory by DLPack; what cannot be shared,
         such as read-only memory, is copied. With `out` the first result is written there, where
         the arrays are writable. What JAX gives for NumPy arrays is read-only, as its own are.
+        Called by another compiled function it is a part of that one.
 
     Raises
     ------
     ImportError
         When called, if no engine is installed, or not the one named.
+    TypeError
+        When called, if an array is of a library or dtype that the engine cannot take, or a
+        constant is not hashable.
     ValueError
         If `engine` is neither of the two.
 
     Notes
     -----
     Each set of constants, and each size along the reduced axes, is compiled for itself, which
-    makes the fastest loops. With PyTorch a second batch size compiles once more, for any size;
-    JAX compiles for every shape. NumPy and CuPy arrays are computed in float64 where the
-    recipe asks for it, with either engine.
+    makes the fastest loops. With PyTorch a second batch size compiles once more, for any size,
+    and a second value of a float, such as `eps`, for any value; JAX compiles for every shape and
+    value. NumPy and CuPy arrays are computed in float64 where the recipe asks for it, with either
+    engine. What the function raises it raises here too. First calls from several threads wait for
+    each other.
 
     Examples
     --------
@@ -67,53 +82,76 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     >>> import revnorm as rn
     >>> normalize = rn.compile(rn.instance_norm)
     >>> x = np.asarray([[1.0, 3.0], [10.0, 30.0]])
-    >>> normalize(x, axis=1, eps=0.0)  # doctest: +SKIP
+    >>> normalize(x, axis=1, eps=0.0)
     array([[-1.,  1.],
            [-1.,  1.]])
     """
     if engine is not None:
         _checks.choice("engine", engine, _ENGINES)
     compiled: dict[Any, Callable[..., Any]] = {}
+    seen: set[Any] = set()
     # The results of these have the shape and dtype of the first array.
     ours = str(getattr(function, "__module__", None)).startswith("revnorm.")
     takes_out = ours and "out" in _parameters(function)
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        out, tree = keywords.get("out"), (arguments, keywords)
-        given = leaves(tree)
+        given = leaves((arguments, keywords))
         if not given:
             raise TypeError("`function` must be given an array, got none")
-        first = given[0]
+        first, out = given[0], keywords.pop("out", None)
+        if _is_traced(first, engine):
+            return _written(function(*arguments, **keywords), out)
+        _checks.one_library(given)
+        _checks.writable(out, first)
         chosen = _engine(first, engine)
         own = _is_own(first, chosen)
-        _checks.writable(out, first)
-        # Whether the engine writes to `out` itself.
-        written = chosen == "torch" and (own or out is None or _is_plain(out))
-        if not written:
-            tree = (arguments, {**keywords, "out": None})
-        elif out is None and takes_out and _memory.is_cut(*given):
-            out = _memory.large_like(first)
-            tree = (arguments, {**keywords, "out": out})
-        frame = mapped(lambda _: _HOLE, tree)
+        tree = mapped(_number, (arguments, keywords), _is_scalar)
+        if out is None and chosen == "torch" and takes_out and "dtype" not in keywords:
+            out = _memory.large_like(first) if _memory.is_cut(*given) else None
+        is_leaf = _is_array_or_float if chosen == "torch" else _is_array
+        values, frame = leaves(tree, is_leaf), mapped(_hole, tree, is_leaf)
         lengths = _lengths(first, keywords)
-        key = (chosen, repr(frame), lengths)
-        new = key not in compiled
-        if new:
-            compiled[key] = _build(function, frame, chosen, lengths)
-        with _quiet(new), _doubles(chosen, own):
-            shared = [leaf if own else _shared(leaf, chosen) for leaf in leaves(tree)]
-            result = compiled[key](*shared)
+        key = (chosen, _structure(frame), lengths)
+        call_of_this = (key, own, *map(_signature, values))
+        with _doubles(chosen, own), _alone(_checks.hashed(call_of_this) not in seen):
+            shared = [_shared(value, chosen) for value in values]
+            target = _target(out, shared) if chosen == "torch" else None
+            if key not in compiled:
+                compiled[key] = _build(function, frame, chosen, lengths)
+            failure: Exception | None = None
+            try:
+                result = compiled[key](target, *shared)
+                seen.add(call_of_this)
+            except Exception as error:
+                failure = error
+        if failure is not None:
+            _explain(failure, function, tree, filled(frame, iter(shared), _is_hole))
         if not own:
-            result = mapped(array_api_compat.array_namespace(first).from_dlpack, result)
-        if out is None:
-            return result
-        y, *others = result if isinstance(result, tuple) else (result,)
-        if not written:
-            out[...] = y
+            result = mapped(array_namespace(first).from_dlpack, result)
+        if target is None:
+            return _written(result, out)
+        others = result[1:]
         return (out, *others) if others else out
 
     return call
+
+
+def _written(result: Any, out: Array | None) -> Any:
+    """The result, the first of it in `out`."""
+    if out is None:
+        return result
+    y, *others = result if isinstance(result, tuple) else (result,)
+    out[...] = y
+    return (out, *others) if others else out
+
+
+def _explain(failure: Exception, function: Any, *trees: Any) -> None:
+    """Raises what the function itself raises of its arguments, else what the compiler did."""
+    if type(failure).__module__.startswith("torch."):
+        for arguments, keywords in trees:
+            function(*arguments, **keywords)
+    raise failure
 
 
 def _parameters(function: Callable[..., Any]) -> Any:
@@ -121,43 +159,129 @@ def _parameters(function: Callable[..., Any]) -> Any:
 
 
 class _Hole:
-    """Where an array stood."""
+    """Where an array or a number stood."""
 
-    ndim = 0
-
-    def __repr__(self) -> str:
-        return "<array>"
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
 
 
-_HOLE = _Hole()
+_HOLES = _Hole("array"), _Hole("float")
+
+
+def _hole(value: Any) -> _Hole:
+    return _HOLES[type(value) is float]
+
+
+def _is_hole(value: Any) -> bool:
+    return type(value) is _Hole
+
+
+def _structure(tree: Any) -> Any:
+    """What may be compared of a tree: equal where the same code is right."""
+    if isinstance(tree, tuple | list):
+        return (type(tree), *map(_structure, tree))
+    if isinstance(tree, dict):
+        return (dict, *((name, _structure(branch)) for name, branch in tree.items()))
+    return (float, tree.hex()) if type(tree) is float else (type(tree), tree)
+
+
+def _signature(value: Any) -> Any:
+    """What else a compiler may have compiled for."""
+    if type(value) is float:
+        return value.hex()
+    return tuple(value.shape), value.dtype, getattr(value, "requires_grad", False)
+
+
+def _is_array(value: Any) -> bool:
+    return is_array(value) and not isinstance(value, np.generic)
+
+
+def _is_array_or_float(value: Any) -> bool:
+    # The others PyTorch takes for one another, or for none: 0.0 for -0.0, NaN for another number.
+    return (type(value) is float and 0 < abs(value) < math.inf) or _is_array(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, np.generic)
+
+
+def _number(value: np.generic) -> Any:
+    """A NumPy scalar as the Python number it is, which PyTorch's tracer would leave out."""
+    for kind, number in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
+        if isinstance(value, kind):
+            return number(value)
+    return value
 
 
 def _build(
-    function: Callable[..., Any], frame: Any, engine: str, lengths: tuple[Any, ...]
+    function: Callable[..., Any],
+    frame: Any,
+    engine: str,
+    lengths: tuple[Any, ...],
 ) -> Callable[..., Any]:
-    """A compiled function of the arrays alone, in the order of the frame."""
+    """A compiled function of the leaves alone, in the order of the frame, written to `out`."""
+    function = _carried(function, engine)
 
-    def of_arrays(*arrays: Array) -> Any:
-        arguments, keywords = filled(frame, iter(arrays))
-        out = keywords.pop("out", None)
+    def of_leaves(out: Array | None, *values: Any) -> Any:
+        arguments, keywords = filled(frame, iter(values), _is_hole)
         result = function(*arguments, **keywords)
-        if out is not None:
-            y, *others = result if isinstance(result, tuple) else (result,)
-            out[...] = y
-            result = (None, *others)
-        return result
+        if out is None:
+            return result
+        y, *others = result if isinstance(result, tuple) else (result,)
+        out[...] = y
+        return (None, *others)
 
     if engine == "jax":
-        return importlib.import_module("jax").jit(of_arrays)
+        return importlib.import_module("jax").jit(of_leaves)
     torch = importlib.import_module("torch")
     # By the code's name PyTorch remembers which sizes have varied, and compiles for any then.
-    of_arrays.__code__ = of_arrays.__code__.replace(co_name=f"of_arrays_{next(_builds)}")
+    of_leaves.__code__ = of_leaves.__code__.replace(co_name=f"of_leaves_{next(_builds)}")
     apart: dict[str, Any] = {
         name: True for name in ("isolate_recompiles",) if name in _parameters(torch.compile)
     }
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
         apart["options"] = {"cpp.simdlen": 256}
-    return torch.compile(of_arrays, fullgraph=True, **apart)
+    return torch.compile(of_leaves, fullgraph=True, **apart)
+
+
+def _carried(function: Any, engine: str) -> Any:
+    """The function, with the arrays that it holds, closes over or names in the engine's library."""
+
+    def shared(tree: Any) -> Any:
+        tree = mapped(_number, tree, _is_scalar)
+        return mapped(lambda array: _shared(array, engine), tree, _is_array)
+
+    if isinstance(function, functools.partial):
+        inner = _carried(function.func, engine)
+        return functools.partial(inner, *shared(function.args), **shared(function.keywords))
+    if isinstance(function, types.MethodType):
+        return types.MethodType(function.__func__, shared(function.__self__))
+    if not isinstance(function, types.FunctionType):
+        return shared(function)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    names = function.__globals__.keys() & set(function.__code__.co_names)
+    named = {name: function.__globals__[name] for name in names}
+    held = (cells, named, function.__defaults__, function.__kwdefaults__)
+    if not leaves(held, lambda value: _is_array(value) or _is_scalar(value)):
+        return function
+    cells, named, defaults, keywords = shared(held)
+    scope = {**function.__globals__, **named}
+    # By this PyTorch's tracer would find the module, and there what was replaced.
+    scope.pop("__name__", None)
+    closure = tuple(map(types.CellType, cells))
+    code, name = function.__code__, function.__name__
+    function = types.FunctionType(code, scope, name, defaults, closure)
+    function.__kwdefaults__ = keywords
+    return function
+
+
+def _is_traced(array: Array, engine: str | None) -> bool:
+    """Whether another compiler is at work, of which the function had better be a part."""
+    if is_torch(array):
+        return sys.modules["torch"].compiler.is_compiling()
+    if engine == "torch" and array_api_compat.is_jax_array(array):
+        return isinstance(array, sys.modules["jax"].core.Tracer)
+    return False
 
 
 def _engine(array: Array, engine: str | None) -> str:
@@ -174,23 +298,51 @@ def _engine(array: Array, engine: str | None) -> str:
 def _is_own(array: Array, engine: str) -> bool:
     if engine == "jax":
         return array_api_compat.is_jax_array(array)
-    return array_api_compat.is_torch_array(array)
+    return is_torch(array)
 
 
-def _shared(array: Array, engine: str) -> Array:
-    """The array in the engine's library: the same memory, or a copy where it cannot be shared."""
+def _shared(value: Any, engine: str) -> Any:
+    """An array in the engine's library: the same memory, or a copy where it cannot be shared."""
+    if value is None or type(value) is float or _is_own(value, engine):
+        return value
     module = importlib.import_module("torch" if engine == "torch" else "jax.numpy")
     try:
-        if _is_plain(array):
-            return module.from_dlpack(array)
-    except (BufferError, RuntimeError):
+        if _is_plain(value):
+            return module.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError, AttributeError):
         # Read-only memory, or strides that the engine does not know.
         pass
-    xp = array_api_compat.array_namespace(array)
-    flat = xp.reshape(array, (-1,), copy=True)
-    if not _is_native(array):
-        flat = flat.astype(array.dtype.newbyteorder("="))
-    return module.from_dlpack(xp.reshape(flat, array.shape))
+    try:
+        xp = array_namespace(value)
+        flat = xp.reshape(value, (-1,), copy=True)
+        if not _is_native(value):
+            flat = flat.astype(value.dtype.newbyteorder("="))
+        return module.from_dlpack(xp.reshape(flat, value.shape))
+    except (BufferError, RuntimeError, TypeError, AttributeError) as error:
+        _checks.shareable(value, engine, error)
+
+
+def _target(out: Array | None, values: list[Any]) -> Array | None:
+    """What compiled code may write to: the memory of `out`, if it is to read nothing there."""
+    if out is None or not _is_plain(out):
+        return None
+    target = _shared(out, "torch")
+    return None if any(_overlap(target, value) for value in values) else target
+
+
+def _overlap(a: Array, b: Any) -> bool:
+    """Whether two tensors may have memory in common."""
+    if type(b) is float or a.device != b.device:
+        return False
+    (a_start, a_end), (b_start, b_end) = map(_span, (a, b))
+    return a_start < b_end and b_start < a_end
+
+
+def _span(array: Array) -> tuple[int, int]:
+    """The first address, and the one behind the last."""
+    start, steps = array.data_ptr(), zip(array.shape, array.stride(), strict=True)
+    reach = sum((size - 1) * stride for size, stride in steps)
+    return start, start + (reach + 1) * array.element_size() * (array.numel() > 0)
 
 
 def _is_plain(array: Array) -> bool:
@@ -203,13 +355,12 @@ def _is_native(array: Array) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(new: bool) -> Iterator[None]:
-    """Without the compiler's remarks on the caches of array_api_compat, which are sound."""
-    if not new:
+def _alone(first: bool) -> Iterator[None]:
+    """For a first call: no other one, and no remarks of PyTorch on what it imports itself."""
+    if not first:
         yield
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*lru_cache", category=UserWarning)
+    with _first, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         yield
 

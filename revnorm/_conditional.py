@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._fields import pick
 from revnorm._instance import instance_norm
 from revnorm._layout import Axis
+from revnorm._libraries import device
 
 
 @public
@@ -97,7 +96,7 @@ def conditional_instance_norm(
 def _rows(xp: Any, table: Array, labels: Array) -> Array:
     if labels.ndim == 1:
         info = xp.__array_namespace_info__()
-        index = info.default_dtypes(device=array_api_compat.device(labels))["indexing"]
+        index = info.default_dtypes(device=device(labels))["indexing"]
         return pick(xp, table, xp.astype(labels, index, copy=False), 0)
     weights = xp.expand_dims(xp.astype(labels, table.dtype), axis=2)
     return xp.sum(weights * xp.expand_dims(table, axis=0), axis=1)

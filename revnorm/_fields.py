@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._checks import Array
+from revnorm._libraries import device
 from revnorm._trees import is_array
 
 # As many numbers are shown in full.
@@ -22,8 +21,7 @@ def take(value: Any, indices: Any, axis: int) -> Any:
     if not is_array(indices) and _checks.is_int(indices):
         indices = [indices]
     if isinstance(indices, list | tuple | range):
-        device = array_api_compat.device(value[0])
-        indices = xp.asarray(list(indices), device=device)
+        indices = xp.asarray(list(indices), device=device(value[0]))
     name = _checks.kind_of(value)
     xp = _checks.namespace(**{name: value[0], "indices": indices})
     _checks.indices(xp, indices)

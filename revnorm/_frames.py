@@ -9,9 +9,8 @@ The frame on the side of x comes from the data; a kernel is the choice of the on
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
 from revnorm._trees import is_array
@@ -34,7 +33,7 @@ class Frame(NamedTuple):
 
     def solid(self, like: Array) -> "Frame":
         """The same frame with arrays for numbers."""
-        zero = array_api_compat.array_namespace(like).zeros_like(like)
+        zero = array_namespace(like).zeros_like(like)
         origin, residual, unit = (a if is_array(a) else a + zero for a in self[:3])
         return Frame(origin, residual, unit, self.power)
 
@@ -91,7 +90,7 @@ def line(source: Frame, target: Frame, pivot: Array | float, widened: bool) -> L
         slope = target.unit / source.unit
         level = target.origin + (target.residual + missed * slope)
         return Line(source.power, pivot, slope, level)
-    xp = array_api_compat.array_namespace(source.unit)
+    xp = array_namespace(source.unit)
     steepness = abs(target.unit / source.unit)
     power = invertible(xp, abs(target.origin + 0 * steepness), steepness)
     slope = target.unit * power / source.unit

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, NamedTuple
 
-import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, is_torch
 from revnorm._rounding import rounded
 from revnorm._trees import leaves
 
@@ -36,7 +36,7 @@ def is_cut(x: Array, *operands: Any) -> bool:
     if type(x) is np.ndarray:
         numpy = all(type(leaf) is np.ndarray for leaf in leaves(operands))
         return numpy and x.size > 0 and x.dtype.itemsize <= 8
-    if not array_api_compat.is_torch_array(x) or not is_eager(x, *operands):
+    if not is_torch(x) or not is_eager(x, *operands):
         return False
     return x.device.type == "cpu" and x.numel() > 0 and not is_recorded(x, *operands)
 
@@ -140,7 +140,7 @@ class View(NamedTuple):
     def permute(self, order: tuple[int, ...]) -> "View":
         if order == tuple(range(self.array.ndim)):
             return self
-        xp = array_api_compat.array_namespace(self.array)
+        xp = array_namespace(self.array)
         return View(xp.permute_dims(self.array, order))
 
     def block(

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import array_api_compat
-
-from revnorm import _blocks, _checks, _fields
+from revnorm import _blocks, _checks, _fields, _registry
 from revnorm._arguments import public
 from revnorm._backward import Step, through
 from revnorm._checks import Array, Data
 from revnorm._layout import Axis
+from revnorm._libraries import array_namespace
 from revnorm._place import Whole
 from revnorm._sample import Sample, extent, measure, pooled, reach
 from revnorm._scaling import squarable
@@ -18,6 +17,7 @@ from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
 
+@_registry.add
 @_fields.without_arithmetic("`rn.merge`")
 class Moments(NamedTuple):
     """Mean, variance and count of every instance, with the reduced axes kept at size 1.
@@ -167,7 +167,7 @@ def merge(first: Moments, second: Moments, /) -> Moments:
         _checks.fields(one)
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
-    xp = array_api_compat.array_namespace(first.mean)
+    xp = array_namespace(first.mean)
     count = first.count + second.count
     weight = second.count / xp.where(count == 0, 1.0, count)
     gap, low = two_sum(second.mean, -first.mean)
@@ -187,7 +187,7 @@ def statistics(data: Data) -> Sample:
 
 def as_sample(moments: Moments, data: Data) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in."""
-    xp = array_api_compat.array_namespace(data.x)
+    xp = array_namespace(data.x)
     work = data.recipe.work
     return Sample(*(xp.astype(f, _checks.wider(xp, f.dtype, work), copy=False) for f in moments))
 
@@ -196,7 +196,7 @@ def as_moments(sample: Sample) -> Moments:
     """Moments of the data itself."""
     pivot, residual, variance, count, power = sample
     if not is_array(count):
-        count = array_api_compat.array_namespace(pivot).ones_like(pivot) * count
+        count = array_namespace(pivot).ones_like(pivot) * count
     mean, residual = two_sum(pivot, residual)
     if power is None:
         return Moments(mean, residual, variance, count)
@@ -209,7 +209,7 @@ def _taken(data: Data, x: Array, where: Array | None, **_: Any) -> tuple[Any, ..
     parts = list(_blocks.parts(x, where, data.axis))
     power = None if data.recipe.widened else _joint_power(data, parts)
     samples = [Sample(*_measured(data, *part, power)[1:]) for part in parts]
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     known = [as_moments(sample._replace(power=None)) for sample in samples]
     stacked = Sample(*(xp.stack(fields) for fields in zip(*known, strict=True)))
     whole: Any = (field[0, ...] for field in pooled(stacked, (0,))[:-1])
@@ -226,10 +226,10 @@ def _measured(data: Data, x: Array, where: Array | None, power: Array | None = N
 
 def _joint_power(data: Data, parts: Any) -> Array:
     """The power of two for all parts of the same instances."""
-    xp = array_api_compat.array_namespace(data.x)
+    xp = array_namespace(data.x)
 
     def kernel(place: Whole, x: Array, where: Array | None) -> Any:
-        return None, *extent(array_api_compat.array_namespace(x), x, where, place.axis)
+        return None, *extent(array_namespace(x), x, where, place.axis)
 
     axis, dtype = data.axis, data.recipe.work
     ends = [_blocks.run(kernel, *part, axis=axis, dtype=dtype)[1:] for part in parts]

@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _blocks, _checks
 from revnorm._backward import Step, through
 from revnorm._checks import Array, Data, Options
 from revnorm._frames import UNIT, Frame, Line, line
+from revnorm._libraries import array_namespace
 from revnorm._moments import statistics
 from revnorm._place import Whole
 from revnorm._sample import CLOSE, Sample, measure
@@ -26,7 +25,7 @@ Frames = Callable[..., tuple[Frame, Frame]]
 
 def standard(sample: Sample, options: Options) -> Frame:
     """The frame in which the sample has mean 0 and variance 1: the one use of eps."""
-    xp = array_api_compat.array_namespace(sample.pivot)
+    xp = array_namespace(sample.pivot)
     one = 1.0 if sample.power is None else sample.power
     unit = _deviation(xp, sample.corrected(options.correction), options)
     if not options.eps:
@@ -44,7 +43,7 @@ def affine(
     target = UNIT.affine(scale, bias)
     if not is_array(sample.count):
         return source, target
-    xp = array_api_compat.array_namespace(sample.pivot)
+    xp = array_namespace(sample.pivot)
     seen, (origin, _, unit, _) = sample.count != 0, target.solid(sample.pivot)
     return source, Frame(xp.where(seen, origin, 0.0), 0.0, xp.where(seen, unit, 1.0))
 
@@ -103,13 +102,14 @@ def apply(
 
     The results are wanted to the precision of their instance's largest, or that of `least`.
     """
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     if x.ndim == 0:
         room = None if out is None else xp.reshape(out, (1,))
         y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
         return xp.reshape(y, ()) if out is None else out
     dtype = x.dtype if dtype is None else dtype
-    work = _checks.wider(xp, _checks.wider(xp, x.dtype, source.unit.dtype), dtype)
+    unit: Array = source.unit
+    work = _checks.wider(xp, _checks.wider(xp, x.dtype, unit.dtype), dtype)
     widened = dtype != work == xp.float64
 
     def lowered(_: Any, source: Frame, target: Frame, least: float | None = None) -> Line:
@@ -135,7 +135,7 @@ def apply(
 
 def _around_center(source: Frame, target: Frame, widened: bool, least: float | None) -> Line:
     """The map's line around the center of x; with `least`, around 0 where that is near."""
-    xp = array_api_compat.array_namespace(source.unit)
+    xp = array_namespace(source.unit)
     scale = target.unit / source.unit
     if widened:
         pivot = constant(source.origin)

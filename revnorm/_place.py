@@ -7,10 +7,9 @@ what was copied into it may be written over.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import array_api_compat
-
 from revnorm._checks import Array
 from revnorm._frames import Line
+from revnorm._libraries import array_namespace
 from revnorm._sums import dot, total
 from revnorm._tracing import stored
 
@@ -24,7 +23,7 @@ class Whole:
 
     def sum(self, a: Array, b: Array | None = None, accumulate: Any = None) -> Array:
         """The sum of a, or of a · b, in the dtype `accumulate` or else carefully."""
-        xp = array_api_compat.array_namespace(a)
+        xp = array_namespace(a)
         return total(xp, a if b is None else a * b, self.axis, accumulate)
 
     def minus(self, x: Array, pivot: Array) -> Array:
@@ -32,7 +31,7 @@ class Whole:
 
     def draw(self, d: Array, line: Line, gaps: bool = False) -> Array:
         """d · slope + level; with `gaps`, NaN in d is without effect on the others' gradients."""
-        xp = array_api_compat.array_namespace(d)
+        xp = array_namespace(d)
         # Where d is left out of the product, 0 · NaN cannot reach the gradient of the slope.
         seen = xp.where(d == d, d, 0.0) if gaps else d
         y = seen * stored(line.slope, d) + stored(line.level, d)
@@ -64,4 +63,4 @@ class Lanes(Block):
     """A block whose last axis is reduced and contiguous, for which dot products are quick."""
 
     def sum(self, a: Array, b: Array | None = None, accumulate: Any = None) -> Array:
-        return dot(array_api_compat.array_namespace(a), a, b, accumulate)
+        return dot(array_namespace(a), a, b, accumulate)

@@ -3,13 +3,12 @@
 from functools import partial
 from typing import Any
 
-import array_api_compat
-
 from revnorm import _blocks, _checks
 from revnorm._affine import AffineMap
 from revnorm._arguments import public
 from revnorm._checks import Array, Data
 from revnorm._layout import Axis
+from revnorm._libraries import array_namespace, device
 from revnorm._moments import statistics
 from revnorm._normalize import affine, apply, normalize
 from revnorm._place import Whole
@@ -104,7 +103,7 @@ def revin(
 def _last(data: Data) -> Array:
     """The last observed element of each instance, in the order of the axes; else 0."""
     x, where, axis, *_ = data
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     if where is None and all(_checks.is_known(x.shape[one]) for one in axis):
         last = x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
         return xp.astype(last, data.recipe.work, copy=True)
@@ -122,13 +121,20 @@ def _last(data: Data) -> Array:
 
 def _last_of(x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
     """The last observed elements, and whether there are any."""
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     seen = xp.ones_like(x, dtype=xp.bool)
     seen = seen if where is None else where & seen
     for one in reversed(axis):
-        counted = xp.astype(seen, xp.float32)
-        rank = xp.cumulative_sum(counted, axis=one)
-        count = xp.sum(counted, axis=one, keepdims=True)
-        x = xp.where(seen & (rank == count), x, xp.zeros_like(x))
-        x, seen = xp.sum(x, axis=one, keepdims=True), count > 0
+        place = xp.where(seen, _places(xp, x, one), 0)
+        last = xp.max(place, axis=one, keepdims=True)
+        x = xp.where(seen & (place == last), x, xp.zeros_like(x))
+        x, seen = xp.sum(x, axis=one, keepdims=True), last > 0
     return x, seen
+
+
+def _places(xp: Any, x: Array, axis: int) -> Array:
+    """1, 2, 3 and so on along an axis."""
+    length = x.shape[axis]
+    if not _checks.is_known(length):
+        return xp.cumulative_sum(xp.ones_like(x, dtype=xp.int64), axis=axis)
+    return _checks.along(xp, xp.arange(1, length + 1, device=device(x)), axis, x.ndim)

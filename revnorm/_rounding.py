@@ -11,18 +11,17 @@ the first [1]_.
 import sys
 from typing import Any
 
-import array_api_compat
-
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace, is_torch
 
 
 def rounded(y: Array, dtype: Any) -> Array:
     """The values in a dtype that is not wider than their own."""
-    if array_api_compat.is_torch_array(y):
+    if is_torch(y):
         torch = sys.modules["torch"]
         if y.dtype == torch.float64 and dtype in (torch.float16, torch.bfloat16):
             y = _to_odd(torch, y)
-    return array_api_compat.array_namespace(y).astype(y, dtype, copy=False)
+    return array_namespace(y).astype(y, dtype, copy=False)
 
 
 def _to_odd(torch: Any, y: Array) -> Array:

@@ -15,10 +15,9 @@ instance depends on no other.
 import math
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from revnorm import _checks
 from revnorm._checks import Array
+from revnorm._libraries import array_namespace
 from revnorm._place import Lanes, Whole
 from revnorm._scaling import ordinary, squarable
 from revnorm._sums import total
@@ -56,7 +55,7 @@ class Sample(NamedTuple):
         """The variance divided by count − correction instead of the count."""
         if not correction:
             return self
-        xp = array_api_compat.array_namespace(self.pivot)
+        xp = array_namespace(self.pivot)
         count = self.count + xp.zeros_like(self.pivot)
         left = count - correction
         return self._replace(variance=self.variance * (count / xp.where(left > 0, left, 1.0)))
@@ -107,7 +106,7 @@ def measure(
 
     Where a wider type is worked in, x may still be narrow: differences from a pivot widen it.
     """
-    xp = array_api_compat.array_namespace(x)
+    xp = array_namespace(x)
     work = x.dtype if place.looks else recipe.work
     sums = _Sums(xp, place, where, recipe, work, _count(xp, x, place.axis, where, work))
     if recipe.widened and not is_array(sums.count):
@@ -194,7 +193,7 @@ def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
 
     mean = Σ n·mean / Σ n,   variance = Σ n·(variance + (mean − mean of all)²) / Σ n
     """
-    xp = array_api_compat.array_namespace(sample.pivot)
+    xp = array_namespace(sample.pivot)
     if sample.power is not None:
         flat = (sample.pivot == 0) & (sample.variance == 0)
         joint = xp.min(xp.where(flat, xp.inf, sample.power), axis=axis, keepdims=True)
@@ -235,7 +234,7 @@ def segments(
         part = _divisor(size, left)
         if part * 8 < left:
             return None, axis, ()
-        xp = array_api_compat.array_namespace(x)
+        xp = array_namespace(x)
         shape = (*x.shape[:one], size // part, part, *x.shape[one + 1 :])
         outer = (*axis[:at], one)
         return xp.reshape(x, shape), (*outer, one + 1, *(i + 1 for i in axis[at + 1 :])), outer

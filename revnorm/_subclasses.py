@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import array_api_compat
 import numpy as np
+
+from revnorm._libraries import is_torch
 
 
 def refusal(array: Any) -> str:
@@ -12,7 +13,7 @@ def refusal(array: Any) -> str:
         return ""
     kind = type(array).__name__
     masked = isinstance(getattr(array, "_meta", array), np.ma.MaskedArray)
-    torch = array_api_compat.is_torch_array(array)
+    torch = is_torch(array)
     if masked or (torch and hasattr(array, "get_mask")):
         return f"an array without a mask of its own, which goes into `where`, got {kind}"
     if torch and array.is_nested:

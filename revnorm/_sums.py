@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from revnorm._checks import Array
+from revnorm._tracing import stored
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
 _STRIPES = 16
@@ -24,18 +25,14 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 def total(xp: Any, x: Array, axis: tuple[int, ...], wide: Any) -> Array:
     """The sum over `axis`, kept at size 1: plainly in the dtype `wide`, or else carefully."""
     if wide is not None:
-        return xp.sum(x, axis=axis, keepdims=True, dtype=wide)
+        return stored(xp.sum(x, axis=axis, keepdims=True, dtype=wide))
     sizes = [x.shape[one] for one in axis]
     if not all(isinstance(size, int) for size in sizes):
         return xp.sum(x, axis=axis, keepdims=True)
     for one in axis:
-        while x.shape[one] >= _STRIPES and math.prod(x.shape[i] for i in axis) > _STRIPES**2:
+        while x.shape[one] >= _STRIPES and math.prod([x.shape[i] for i in axis]) > _STRIPES**2:
             x = _fold(xp, x, one)
-    error = xp.zeros_like(x)
-    for one in axis:
-        while x.shape[one] > 1:
-            x, error = _halve(xp, x, error, one)
-    return x + error
+    return stored(_extracted(xp, x, axis))
 
 
 def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
@@ -72,15 +69,24 @@ def _fold(xp: Any, x: Array, axis: int) -> Array:
     return xp.concat([summed, _cut(x, axis, length * _STRIPES, None)], axis=axis)
 
 
-def _halve(xp: Any, x: Array, error: Array, axis: int) -> tuple[Array, Array]:
-    """The second half of an axis added to the first, and the errors of that."""
-    half = x.shape[axis] // 2
-    s, e = two_sum(_cut(x, axis, 0, half), _cut(x, axis, half, 2 * half))
-    e = e + (_cut(error, axis, 0, half) + _cut(error, axis, half, 2 * half))
-    if x.shape[axis] % 2:
-        s = xp.concat([s, _cut(x, axis, 2 * half, None)], axis=axis)
-        e = xp.concat([e, _cut(error, axis, 2 * half, None)], axis=axis)
-    return s, e
+def _extracted(xp: Any, x: Array, axis: tuple[int, ...]) -> Array:
+    """The sum of few numbers: of their leading bits, which any order adds exactly, then the rest.
+
+    Added to a number as large as `grid`, others lose what lies below its last bit (Rump, Ogita,
+    Oishi, "Accurate floating-point summation part I", SIAM J. Sci. Comput. 31, algorithm 3.2).
+    """
+    few = 4 * math.prod([x.shape[one] for one in axis])
+    top = xp.max(abs(x), axis=axis, keepdims=True)
+    # Compilers join products to the sums that they go into, here and there; these are apart.
+    x, grid, sums = xp.minimum(x, top), few * top, []
+    for _ in range(2):
+        # An infinity has no bits to keep apart, nor has room for more.
+        grid = xp.where(few * grid < xp.inf, grid, 0.0)
+        leading = (x + grid) - grid
+        sums.append(xp.sum(leading, axis=axis, keepdims=True))
+        x, grid = x - leading, few * xp.finfo(x.dtype).eps * grid
+    s, error = two_sum(*sums)
+    return s + (error + xp.sum(x, axis=axis, keepdims=True))
 
 
 def _cut(x: Array, axis: int, start: int, stop: int | None) -> Array:

@@ -8,20 +8,25 @@ import sys
 import array_api_compat
 
 from revnorm._checks import Array
+from revnorm._libraries import is_torch
 
 
 def constant(array: Array) -> Array:
     """The array, through which no gradient flows."""
-    if array_api_compat.is_torch_array(array):
+    if is_torch(array):
         return array.detach()
     if array_api_compat.is_jax_array(array):
         return sys.modules["jax"].lax.stop_gradient(array)
     return array
 
 
-def stored(array: Array, each: Array) -> Array:
-    """The array, which PyTorch's compiler computes once an instance and not for `each` element."""
-    if not array_api_compat.is_torch_array(array) or array.shape == each.shape:
+def stored(array: Array, each: Array | None = None) -> Array:
+    """The array, which PyTorch's compiler computes in a loop of its own.
+
+    Left alone, it repeats for `each` element what leads up to a number of the instance, and joins
+    the steps of short sums into one expression that grows with each.
+    """
+    if not is_torch(array) or (each is not None and array.shape == each.shape):
         return array
     compiler = sys.modules["torch"].compiler
     if not compiler.is_compiling() or compiler.is_exporting():

@@ -15,26 +15,29 @@ def is_array(value: Any) -> bool:
     return not hasattr(value, "isnative")
 
 
-def leaves(tree: Any) -> list[Array]:
-    """The arrays, in order."""
+Test = Callable[[Any], bool]
+
+
+def leaves(tree: Any, is_leaf: Test = is_array) -> list[Any]:
+    """The arrays, or what else is a leaf, in order."""
     if isinstance(tree, tuple | list):
-        return [leaf for branch in tree for leaf in leaves(branch)]
+        return [leaf for branch in tree for leaf in leaves(branch, is_leaf)]
     if isinstance(tree, dict):
-        return leaves(tuple(tree.values()))
-    return [tree] if is_array(tree) else []
+        return leaves(tuple(tree.values()), is_leaf)
+    return [tree] if is_leaf(tree) else []
 
 
-def mapped(function: Callable[[Array], Any], tree: Any) -> Any:
-    """The same tree with `function(array)` for each array."""
+def mapped(function: Callable[[Any], Any], tree: Any, is_leaf: Test = is_array) -> Any:
+    """The same tree with `function(leaf)` for each leaf."""
     if isinstance(tree, tuple) and hasattr(tree, "_make"):
-        return tree._make(mapped(function, branch) for branch in tree)
+        return tree._make(mapped(function, branch, is_leaf) for branch in tree)
     if isinstance(tree, tuple | list):
-        return type(tree)(mapped(function, branch) for branch in tree)
+        return type(tree)(mapped(function, branch, is_leaf) for branch in tree)
     if isinstance(tree, dict):
-        return {name: mapped(function, branch) for name, branch in tree.items()}
-    return function(tree) if is_array(tree) else tree
+        return {name: mapped(function, branch, is_leaf) for name, branch in tree.items()}
+    return function(tree) if is_leaf(tree) else tree
 
 
-def filled(tree: Any, arrays: Iterator[Array]) -> Any:
-    """The same tree with other arrays, in order."""
-    return mapped(lambda _: next(arrays), tree)
+def filled(tree: Any, others: Iterator[Any], is_leaf: Test = is_array) -> Any:
+    """The same tree with other leaves, in order."""
+    return mapped(lambda _: next(others), tree, is_leaf)

@@ -1,7 +1,11 @@
 """Functions run by PyTorch's and JAX's compilers, on arrays of any library."""
 
+import functools
 import importlib.util
+import math
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import oracle
 import revnorm as rn
 import tolerances
 from functions import BIAS, SCALE, STYLE, WHERE, X, sample
-from revnorm import _memory
+from revnorm import _blocks
 from revnorm.testing import ulp_error
 
 torch = pytest.importorskip("torch")
@@ -82,10 +86,16 @@ def test_out_of_a_function_that_has_none(engine):
     assert_near(y)
 
 
+def test_nothing_is_given_back_beside_the_result(graphs):
+    rn.compile(rn.instance_norm)(torch.tensor(X), axis=(2, 3))
+    (given,) = (node.args[0] for node in graphs[0].graph.nodes if node.op == "output")
+    assert [tuple(node.meta["example_value"].shape) for node in given] == [X.shape]
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_memory_for_large_results(graphs, monkeypatch, trained):
     """It is asked for beforehand, but for results that autograd is to know."""
-    monkeypatch.setattr(_memory, "HUGE", X.nbytes)
+    monkeypatch.setattr(_blocks, "_HUGE", X.nbytes)
     x = torch.tensor(X, requires_grad=trained)
     y, map = rn.compile(rn.revin)(x, axis=(2, 3))
     assert_near(y.detach())
@@ -100,6 +110,43 @@ def test_in_place(engine):
     x = X.copy()
     assert rn.compile(rn.instance_norm, engine=engine)(x, axis=(2, 3), out=x) is x
     assert_near(x)
+
+
+def lying(shift):
+    """Memory for an array as X, and one as X that begins so many elements later in the same."""
+    memory = np.zeros(X.size + shift, np.float32)
+    return memory[: X.size].reshape(X.shape), memory[shift:].reshape(X.shape)
+
+
+@ENGINES
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("shift", [0, 1, X[0].size])
+def test_out_that_overlaps(engine, library, shift):
+    x, out = lying(shift)
+    x[...] = X
+    wrapped = torch.from_numpy if library == "torch" else np.asarray
+    given = wrapped(out)
+    y = rn.compile(rn.instance_norm, engine=engine)(wrapped(x), axis=(2, 3), out=given)
+    assert y is given
+    assert_near(out)
+
+
+@ENGINES
+def test_scale_in_the_memory_of_out(engine):
+    out = np.zeros_like(X)
+    scale = out[:1]
+    scale[...] = 2
+    rn.compile(rn.instance_norm, engine=engine)(X, scale, axis=(2, 3), out=out)
+    assert_near(out, 2 * EXPECTED)
+
+
+@ENGINES
+def test_numpy_scalars_are_numbers(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    y = normalize(X, np.float64(3.0), np.float32(7), axis=(np.int64(2), 3), eps=np.float32(0.5))
+    expected = oracle.instance_norm(X, 3.0, 7.0, axis=(2, 3), eps=0.5)
+    # The largest number is a sum of such as 7.
+    assert_near(y, expected)
 
 
 @ENGINES
@@ -263,6 +310,77 @@ def test_function_of_ones_own(engine):
     assert_near(result["styled"][0], oracle.adain(X, STYLE, axis=(2, 3)))
 
 
+HELD = SCALE
+HELD_MAP = rn.standardizer(X, axis=(2, 3))
+
+
+class Held:
+    """An object that holds an array where no compiler looks for it."""
+
+    scale = SCALE
+
+    def norm(self, x):
+        return rn.instance_norm(x, self.scale, axis=(2, 3), channel_axis=1)
+
+
+@ENGINES
+@pytest.mark.parametrize("way", ["global", "closure", "default", "partial"])
+def test_arrays_that_a_function_holds(engine, way):
+    held = SCALE
+
+    def by_global(x):
+        return rn.instance_norm(x, HELD, axis=(2, 3), channel_axis=1)
+
+    def by_closure(x):
+        return rn.instance_norm(x, held, axis=(2, 3), channel_axis=1)
+
+    def by_default(x, scale=SCALE):
+        return rn.instance_norm(x, scale, axis=(2, 3), channel_axis=1)
+
+    functions = {"global": by_global, "closure": by_closure, "default": by_default}
+    partial = functools.partial(by_default, scale=SCALE)
+    y = rn.compile(functions.get(way, partial), engine=engine)(X)
+    assert_near(y, oracle.instance_norm(X, SCALE, axis=(2, 3), channel_axis=1))
+
+
+@ENGINES
+def test_maps_that_a_function_holds(engine):
+    assert_near(rn.compile(lambda x: HELD_MAP(x), engine=engine)(X))
+    assert_near(rn.compile(HELD_MAP, engine=engine)(X))
+    out = np.empty_like(X)
+    assert rn.compile(HELD_MAP, engine=engine)(X, out=out) is out
+    assert_near(out)
+    spread = rn.compile(HELD_MAP.inv.spread, engine=engine)(X)
+    np.testing.assert_array_equal(spread, HELD_MAP.inv.spread(X))
+
+
+@ENGINES
+def test_arrays_that_are_held_out_of_sight(engine):
+    with pytest.raises(TypeError, match=r"^arrays must come from one library, got `x` "):
+        rn.compile(Held().norm, engine=engine)(X)
+
+
+@ENGINES
+def test_one_compiled_function_in_another(engine):
+    inner = rn.compile(rn.instance_norm, engine=engine)
+
+    def both(x):
+        return inner(x, axis=(2, 3)), inner(x, SCALE, axis=(2, 3), channel_axis=1)
+
+    first, second = rn.compile(both, engine=engine)(X)
+    assert_near(first)
+    assert_near(second, oracle.instance_norm(X, SCALE, axis=(2, 3), channel_axis=1))
+
+
+def test_in_a_compiled_function_of_ones_own():
+    normalize = rn.compile(rn.instance_norm)
+    x = torch.tensor(X)
+    assert_near(torch.compile(lambda x: normalize(x, axis=(2, 3)), fullgraph=True)(x))
+    out = torch.empty_like(x)
+    torch.compile(lambda x, out: normalize(x, axis=(2, 3), out=out), fullgraph=True)(x, out)
+    assert_near(out)
+
+
 def test_name_and_signature_are_kept():
     compiled = rn.compile(rn.instance_norm)
     assert compiled.__name__ == "instance_norm"
@@ -302,6 +420,49 @@ def test_same_call_compiles_nothing(graphs):
     for _ in range(3):
         normalize(X, SCALE, axis=(2, 3), channel_axis=1)
     assert len(graphs) == 1
+
+
+def test_new_floats_compile_nothing(graphs):
+    """From the second on; and they give what a constant would, bit for bit."""
+    normalize = rn.compile(rn.instance_norm, engine="torch")
+    made = []
+    for value in (0.3, 0.7, 1.1, 1e-3, 5.0):
+        before = len(graphs)
+        y = normalize(X, value, -value, axis=(2, 3), eps=value)
+        made.append(len(graphs) - before)
+        constant = torch.compile(
+            lambda x, value=value: rn.instance_norm(x, value, -value, axis=(2, 3), eps=value),
+            fullgraph=True,
+        )
+        np.testing.assert_array_equal(y, constant(torch.from_numpy(X)).numpy())
+    assert made == [1, 1, 0, 0, 0]
+
+
+@ENGINES
+def test_constants_that_are_equal_and_differ(engine):
+    """1, 1.0 and True, 0.0 and -0.0."""
+    tell = rn.compile(lambda x, value: x * 0 + isinstance(value, bool), engine=engine)
+    assert [tell(X, one).max() for one in (1, True, 1.0, 1)] == [0, 1, 0, 0]
+    sign = rn.compile(lambda x, value: x * 0 + math.copysign(1, value), engine=engine)
+    assert [sign(X, zero).max() for zero in (0.0, -0.0, 0.0)] == [1, -1, 1]
+    count = rn.compile(lambda x, value: x * 0 + (value != value), engine=engine)
+    assert [count(X, one).max() for one in (math.nan, 1.0, -math.nan)] == [1, 0, 1]
+
+
+@ENGINES
+def test_first_calls_of_several_threads(engine):
+    def call(rows):
+        start.wait()
+        x = sample((rows, 3, 6, 5))
+        y = normalize(x, axis=(2, 3))
+        return oracle.ulp_error(y, oracle.instance_norm(x, axis=(2, 3)), "float32")
+
+    for _ in range(3):
+        torch._dynamo.reset()
+        normalize = rn.compile(rn.instance_norm, engine=engine)
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            assert max(pool.map(call, (3, 3, 4, 5))) <= tolerances.WIDER_FORWARD
 
 
 def test_jax_compiles_once_a_shape():
@@ -354,8 +515,54 @@ def test_no_arrays():
 
 @ENGINES
 def test_errors_of_the_function(engine):
-    with pytest.raises(ValueError, match="`out` must be of shape"):
-        rn.compile(rn.instance_norm, engine=engine)(X, axis=(2, 3), out=X[1:].copy())
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    with pytest.raises(ValueError, match=r"^`out` must be of shape"):
+        normalize(X, axis=(2, 3), out=X[1:].copy())
+    with pytest.raises(rn.AxisError, match=r"^`axis` must lie within an array of 4 dimensions"):
+        normalize(X, axis=4)
+    with pytest.raises(ValueError, match=r"^`eps` must be finite and not negative, got -1"):
+        normalize(X, axis=(2, 3), eps=-1.0)
+    with pytest.raises(TypeError, match=r"^`x` must be of a real floating dtype, got int(64|32)"):
+        normalize(X.astype(np.int64), axis=(2, 3))
+
+
+@ENGINES
+def test_errors_of_ones_own(engine):
+    def refuse(x):
+        if x.shape[0] == 3:
+            raise KeyError("three")
+        return x + x
+
+    function = rn.compile(refuse, engine=engine)
+    np.testing.assert_array_equal(function(X), 2 * X)
+    with pytest.raises(KeyError, match=r"^'three'"):
+        function(X[:3])
+    np.testing.assert_array_equal(function(X[:2]), 2 * X[:2])
+
+
+@ENGINES
+def test_arrays_that_cannot_be_shared(engine):
+    normalize = rn.compile(rn.instance_norm, engine=engine)
+    dask = pytest.importorskip("dask.array")
+    text = f"^`function` must be given arrays that {engine} can take, got "
+    with pytest.raises(TypeError, match=text + "dask.array of dtype float32$"):
+        normalize(dask.from_array(X), axis=(2, 3))
+    with pytest.raises(TypeError, match=text + "numpy of dtype longdouble|float128$"):
+        normalize(X.astype(np.longdouble), axis=(2, 3))
+
+
+@ENGINES
+def test_mixed_libraries(engine):
+    text = "^arrays must come from one library, got `array 0` numpy, `array 1` torch$"
+    with pytest.raises(TypeError, match=text):
+        rn.compile(rn.instance_norm, engine=engine)(X, torch.tensor(SCALE), axis=(2, 3))
+
+
+@ENGINES
+def test_constants_without_a_hash(engine):
+    text = "^`function` must be given arrays and hashable constants, got unhashable type: 'set'$"
+    with pytest.raises(TypeError, match=text):
+        rn.compile(lambda x, names: x, engine=engine)(X, {"a"})
 
 
 def test_out_that_cannot_be_written():

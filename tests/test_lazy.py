@@ -6,7 +6,7 @@ import pytest
 import oracle
 import revnorm as rn
 import tolerances
-from functions import AFFINE, FUNCTIONS, WHERE, X
+from functions import AFFINE, FUNCTIONS, WHERE, X, sample
 
 TYPICAL = [f for f in FUNCTIONS if f.typical]
 
@@ -42,6 +42,34 @@ def test_torch_traces_one_graph(backend, function, torch):
     x, operands = prepared(backend, function)
     compiled = torch.compile(function.call, fullgraph=True, dynamic=False, backend="eager")
     agree(backend, function, backend.to_numpy(compiled(x, **operands)))
+
+
+# Around what sums, blocks and compilers treat alike, and far beyond.
+LENGTHS = [1, 2, 7, 8, 15, 16, 17, 255, 256, 257, 4097, 1_000_000]
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_torch_traces_every_dtype_and_length(backend, dtype, length, dynamic, torch):
+    """As one graph that says what the function says, to the last bit or two, with its gradient."""
+    x = backend.asarray(sample((2, length)), dtype).requires_grad_()
+    weights = backend.asarray(sample((2, length), seed=1), dtype)
+
+    def norm(x):
+        return rn.instance_norm(x, axis=1)
+
+    compiled = torch.compile(norm, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    unit = torch.finfo(x.dtype).eps
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), norm(x), rtol=2 * unit, atol=2 * unit)
+    found, expected = (
+        torch.autograd.grad(torch.sum(call(x) * weights), x)[0] for call in (compiled, norm)
+    )
+    # A few roundings of the largest term, in whichever order the sums are taken.
+    largest = 4 * unit * float(torch.max(abs(expected)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=largest)
 
 
 @pytest.mark.backends("torch")
@@ -87,6 +115,22 @@ def test_torch_inductor(backend, torch):
     function = next(f for f in FUNCTIONS if f.id == "instance_norm")
     compiled = torch.compile(norm, fullgraph=True)
     agree(backend, function, backend.to_numpy(compiled(x, scale, bias)))
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("length", [2, 7, 300])
+def test_torch_inductor_in_float64(backend, length, dynamic, torch):
+    """The compiler's own code, of any length or of one."""
+    x = sample((2, length))
+    compiled = torch.compile(
+        lambda x: rn.revin(x, axis=1, eps=0.0), fullgraph=True, dynamic=dynamic
+    )
+    y, map = compiled(backend.asarray(x, "float64"))
+    bound = tolerances.forward(backend, "float64")
+    expected = oracle.revin(x, axis=1, eps=0.0)
+    assert oracle.ulp_error(backend.to_numpy(y), expected, "float64") <= bound
+    assert isinstance(map, rn.AffineMap)
 
 
 @pytest.mark.backends("torch")

@@ -51,8 +51,9 @@ def folds(length):
 def bound(numbers, dtype, plain):
     """Of the sum: one rounding; of the magnitudes: `plain` additions, and second-order terms.
 
-    T. Ogita, S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26
-    (2005), proposition 4.5, with the depth of the tree for the length of a chain.
+    The bound of a sum in twice the precision: T. Ogita, S. M. Rump, S. Oishi, "Accurate sum and
+    dot product", SIAM J. Sci. Comput. 26 (2005), proposition 4.5, for a chain of `depth`. What
+    two grids leave of the bits is less.
     """
     u, depth = unit(dtype), 2 + math.ceil(math.log2(COMPENSATED + STRIPES))
     magnitudes = math.fsum(map(abs, numbers))
@@ -90,6 +91,23 @@ def test_total_of_many(backend, length, dtype):
         got = float(summed(backend, backend.asarray(numbers, dtype), (0,))[0])
         numbers = numbers.tolist()
         assert abs(got - math.fsum(numbers)) <= bound(numbers, dtype, plain), name
+
+
+@pytest.mark.backends("jax")
+def test_total_of_products_in_a_compiler(backend):
+    """Where a product is joined to one of the sums that it goes into, and not to another."""
+    jax = pytest.importorskip("jax")
+    x = np.random.default_rng(0).standard_normal((400, 30)).astype(np.float32)
+
+    def squares(x):
+        d = x - total(jax.numpy, x, (1,), None) / x.shape[1]
+        return d, total(jax.numpy, d * d, (1,), None)
+
+    d, got = (backend.to_numpy(a) for a in jax.jit(squares)(backend.asarray(x)))
+    for one, row in zip(got[:, 0].tolist(), d.tolist(), strict=True):
+        exact = math.fsum(a * a for a in row)
+        # A rounding for each product, and one for the sum.
+        assert abs(one - exact) <= 2 * unit("float32") * exact
 
 
 @pytest.mark.backends("numpy", "torch")

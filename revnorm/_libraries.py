@@ -1,0 +1,42 @@
+"""Which library an array is of, as array_api_compat says.
+
+PyTorch's tracer warns at every cached function that it meets, and those of array_api_compat are:
+so its own tensors are told apart by where their type is defined.
+"""
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any
+
+
+def is_torch(array: Any) -> bool:
+    """Whether an array is a PyTorch tensor."""
+    if type(array) is np.ndarray:
+        return False
+    return _is_tensor(array) or array_api_compat.is_torch_array(array)
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of a library that has a namespace."""
+    return _is_tensor(value) or array_api_compat.is_array_api_obj(value)
+
+
+def array_namespace(*arrays: Array) -> Any:
+    """The one namespace of all arrays; a TypeError if there are several."""
+    if all(map(_is_tensor, arrays)):
+        from array_api_compat import torch
+
+        return torch
+    return array_api_compat.array_namespace(*arrays)
+
+
+def device(array: Array) -> Any:
+    """Where an array lives."""
+    return array.device if _is_tensor(array) else array_api_compat.device(array)
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__module__ in ("torch", "torch.nn.parameter")
