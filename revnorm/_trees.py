@@ -9,7 +9,9 @@ Array = Any
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    if not hasattr(value, "ndim") or isinstance(value, Real):
+    if value is None or isinstance(value, int | float | str) or not hasattr(value, "ndim"):
+        return False
+    if isinstance(value, Real):
         return False
     # NumPy's dtypes have dimensions too.
     return not hasattr(value, "isnative")
