@@ -16,7 +16,7 @@ import numpy as np
 
 from revnorm import _memory
 from revnorm._checks import Array
-from revnorm._libraries import array_namespace
+from revnorm._libraries import array_namespace, is_torch
 from revnorm._place import Block, Lanes, Whole
 from revnorm._rounding import rounded
 from revnorm._trees import filled, is_array, leaves, mapped
@@ -55,8 +55,8 @@ def run(
 
     That is None or an array like `x`, to be rounded to the dtype `result` or that of `x` and put
     into `out`; then arrays with `axis` at size 1, numbers and None. Without `whole`, instances may
-    be cut up as well. With `narrow`, an array that is not cut comes as it is: a tracer then finds
-    no copy of it that it could keep.
+    be cut up as well. With `narrow`, a tensor of PyTorch that is not cut comes as it is: its tracer
+    then finds no wider copy that it could keep.
     """
     result = x.dtype if result is None else result
     if _memory.is_cut(x, *operands, out):
@@ -67,7 +67,9 @@ def run(
     def widened(a: Array) -> Array:
         return a if xp.isdtype(a.dtype, "bool") else xp.astype(a, dtype, copy=False)
 
-    y, *others = kernel(Whole(axis), x if narrow else widened(x), *mapped(widened, operands))
+    y, *others = kernel(
+        Whole(axis), x if narrow and is_torch(x) else widened(x), *mapped(widened, operands)
+    )
     if y is None:
         return y, *others
     y = rounded(y, result)

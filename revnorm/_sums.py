@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from revnorm._checks import Array
-from revnorm._tracing import stored
+from revnorm._tracing import constant, stored
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
 _STRIPES = 16
@@ -76,9 +76,9 @@ def _extracted(xp: Any, x: Array, axis: tuple[int, ...]) -> Array:
     Oishi, "Accurate floating-point summation part I", SIAM J. Sci. Comput. 31, algorithm 3.2).
     """
     few = 4 * math.prod([x.shape[one] for one in axis])
-    top = xp.max(abs(x), axis=axis, keepdims=True)
+    top = constant(xp.max(abs(x), axis=axis, keepdims=True))
     # Compilers join products to the sums that they go into, here and there; these are apart.
-    x, grid, sums = xp.minimum(x, top), few * top, []
+    x, grid, sums = xp.where(x > top, top, x), few * top, []
     for _ in range(2):
         # An infinity has no bits to keep apart, nor has room for more.
         grid = xp.where(few * grid < xp.inf, grid, 0.0)

@@ -14,7 +14,7 @@ import oracle
 import revnorm as rn
 import tolerances
 from functions import BIAS, SCALE, STYLE, WHERE, X, sample
-from revnorm import _blocks
+from revnorm import _memory
 from revnorm.testing import ulp_error
 
 torch = pytest.importorskip("torch")
@@ -95,7 +95,7 @@ def test_nothing_is_given_back_beside_the_result(graphs):
 @pytest.mark.parametrize("trained", [False, True])
 def test_memory_for_large_results(graphs, monkeypatch, trained):
     """It is asked for beforehand, but for results that autograd is to know."""
-    monkeypatch.setattr(_blocks, "_HUGE", X.nbytes)
+    monkeypatch.setattr(_memory, "HUGE", X.nbytes)
     x = torch.tensor(X, requires_grad=trained)
     y, map = rn.compile(rn.revin)(x, axis=(2, 3))
     assert_near(y.detach())
