@@ -65,10 +65,13 @@ class AffineMap(NamedTuple):
     def between(cls, source: Frame, target: Frame) -> "AffineMap":
         """The map from one frame to another, its low bits in the residuals."""
         if source.power is not None:
-            # The unit keeps its power, since it may be too small without.
-            power = source.power
-            source = Frame(source.origin / power, source.residual / power, source.unit)
-            target = target._replace(unit=target.unit * power)
+            xp, power = array_namespace(source.unit), source.power
+            # A unit keeps its power if it is too small without.
+            bare = source.unit / power
+            small = bare < xp.finfo(bare.dtype).smallest_normal / xp.finfo(bare.dtype).eps
+            unit = xp.where(small, source.unit, bare)
+            source = Frame(source.origin / power, source.residual / power, unit)
+            target = target._replace(unit=target.unit * xp.where(small, power, 1.0))
         target = target.solid(source.unit)
         center, offset = two_sum(*source[:2]), two_sum(*target[:2])
         return cls(*center, source.unit, target.unit, *offset)

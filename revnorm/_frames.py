@@ -13,6 +13,7 @@ from revnorm._checks import Array
 from revnorm._libraries import array_namespace
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
+from revnorm._tracing import constant
 from revnorm._trees import is_array
 
 
@@ -92,7 +93,8 @@ def line(source: Frame, target: Frame, pivot: Array | float, widened: bool) -> L
         return Line(source.power, pivot, slope, level)
     xp = array_namespace(source.unit)
     steepness = abs(target.unit / source.unit)
-    power = invertible(xp, abs(target.origin + 0 * steepness), steepness)
+    reach = xp.maximum(abs(target.origin + 0 * source.unit), steepness)
+    power = constant(invertible(xp, reach, steepness))
     slope = target.unit * power / source.unit
     level = target.origin * power + (target.residual * power + missed * slope)
     return Line(source.power, pivot, slope, level, power)

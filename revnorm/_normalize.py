@@ -28,8 +28,7 @@ def standard(sample: Sample, options: Options) -> Frame:
     xp = array_namespace(sample.pivot)
     one = 1.0 if sample.power is None else sample.power
     unit = _deviation(xp, sample.corrected(options.correction), options)
-    if not options.eps:
-        unit = xp.where(unit == 0, one, unit)
+    unit = xp.where(unit == 0, one, unit)
     if is_array(sample.count):
         unit = xp.where(sample.count == 0, one, unit)
     return Frame(sample.pivot, sample.residual, unit, sample.power)
@@ -159,18 +158,25 @@ def _deviation(xp: Any, sample: Sample, options: Options) -> Array:
     """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
     variance, power, eps = sample.variance, sample.power, options.eps
     clamp = options.eps_mode == "clamp"
-
-    def root(a: Array) -> Array:
-        return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)
-
+    info = xp.finfo(variance.dtype)
     if not eps:
-        return root(variance)
-    if power is None:
-        return xp.sqrt(xp.where(variance < eps, eps, variance) if clamp else variance + eps)
-    # The square of the power may be too large or too small to multiply eps with.
-    std, least = root(variance), math.sqrt(eps) * power
+        return _root(xp, variance)
+    held = float(info.smallest_normal) < eps < float(info.max) / 4
+    if held:
+        usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
+        if power is None:
+            return xp.sqrt(usual)
+    # The square of the power may be too large or too small to multiply eps with, and eps to hold.
+    std = _root(xp, variance)
+    least = xp.zeros_like(std) + math.sqrt(eps)
+    least = least if power is None else least * power
     large, small = xp.where(std < least, least, std), xp.where(std < least, std, least)
-    ratio = small / large
+    ratio = small / xp.where(large == 0, 1.0, large)
     together = large if clamp else large * xp.sqrt(1 + ratio * ratio)
-    usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
-    return xp.where(power == 1, xp.sqrt(usual), together)
+    if not held:
+        return together
+    return xp.where(power == 1, xp.sqrt(xp.where(power == 1, usual, 1.0)), together)
+
+
+def _root(xp: Any, a: Array) -> Array:
+    return xp.where(a != 0, xp.sqrt(xp.where(a != 0, a, 1.0)), 0.0)

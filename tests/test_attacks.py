@@ -13,39 +13,8 @@ from functions import sample
 from revnorm.testing import reference, ulp_error
 from revnorm.testing._arrays import rounded
 
+
 # What the core does not hold yet, and why; each must fail until it does, but for those that pass.
-KNOWN = {
-    "test_an_outlier_first_in_a_long_instance": "a long instance is measured around one member",
-    "test_strength_keeps_what_is_near_zero_beside_an_outlier": "content passes through the shift",
-    "test_no_strength_leaves_the_content_bit_for_bit": "content passes through the shift",
-    "test_strength_keeps_the_low_bits_of_an_image": "content passes through the shift",
-    "test_moments_of_a_batch_far_from_the_instance": "the batch's map passes through the shift",
-    "test_the_last_after_a_change_of_regime": "the last element passes through the mean",
-    "test_an_eps_beyond_the_range_leaves_all_finite": "eps is held in the dtype worked in",
-    "test_the_largest_scales_leave_all_finite": "the slope overflows where the values do not",
-    "test_gradients_of_small_data_in_jax": "a branch that is not taken has a NaN gradient",
-    "test_gradients_of_a_way_back_for_the_scale": "squares in the gradient of a division overflow",
-    "test_neither_company_nor_the_layout_of_a_mask_changes_a_bit": "masked blocks keep strides",
-    "test_tiny_data_raise_nothing_of_numpy": "not all of the functions are quiet",
-}
-PASSING = {
-    "test_strength_keeps_what_is_near_zero_beside_an_outlier[False-numpy:cpu]",
-    "test_no_strength_leaves_the_content_bit_for_bit[numpy:cpu-float32-full]",
-    "test_moments_of_a_batch_far_from_the_instance[float32-numpy:cpu]",
-    "test_gradients_of_small_data_in_jax[1.0]",
-    "test_gradients_of_small_data_in_jax[1e-13]",
-    "test_gradients_of_a_way_back_for_the_scale[torch-10000000000000.0]",
-    "test_neither_company_nor_the_layout_of_a_mask_changes_a_bit[float32-native]",
-}
-
-
-@pytest.fixture(autouse=True)
-def known(request):
-    reason = KNOWN.get(request.node.originalname)
-    if reason and request.node.name not in PASSING:
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-
-
 def backend_of(id):
     found = next(b for b in BACKENDS if b.id == id)
     if absence(found):

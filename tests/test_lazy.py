@@ -67,9 +67,11 @@ def test_torch_traces_every_dtype_and_length(backend, dtype, length, dynamic, to
     found, expected = (
         torch.autograd.grad(torch.sum(call(x) * weights), x)[0] for call in (compiled, norm)
     )
-    # A few roundings of the largest term, in whichever order the sums are taken.
-    largest = 4 * unit * float(torch.max(abs(expected)))
-    torch.testing.assert_close(found, expected, rtol=0, atol=largest)
+    # A few roundings of the largest term, in whichever order the sums are taken: two elements have
+    # terms that cancel but for the share of eps.
+    slope = 1 / torch.std(x.double(), dim=1, correction=0).add(1e-5)
+    largest = torch.max(abs(weights)) * torch.max(slope) if length > 1 else abs(expected).max()
+    torch.testing.assert_close(found, expected, rtol=0, atol=4 * unit * float(largest))
 
 
 @pytest.mark.backends("torch")
