@@ -179,7 +179,7 @@ def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
     def kernel(place: Whole, x: Array, g: Array, pivot: Any, power_in: Any, power_out: Any) -> Any:
         xp = array_namespace(x)
         accumulate = None if wide is None else xp.float64
-        d = (x if power_in is None else x * power_in) - pivot
+        d = place.minus(x if power_in is None else x * power_in, pivot)
         if power_out is not None:
             g = g / power_out
         if gaps:
@@ -213,6 +213,7 @@ def _elements(
 ) -> Any:
     """The second touch: what comes back to the elements."""
     a = b = None
+    copied = step.accumulate and x.dtype != step.dtype
     if sample is not None:
         count: Any = sample.count
         count = count.clamp(min=1) if is_array(count) else count
@@ -220,30 +221,19 @@ def _elements(
         b = 2 * variance / count
         a = residual / count - b * sample.residual
 
-    def kernel(
-        place: Whole,
-        x: Array,
-        g: Any,
-        where: Any,
-        pivot: Any,
-        slope: Any,
-        power: Any,
-        a: Any,
-        b: Any,
-    ) -> Any:
+    def kernel(place: Whole, x: Array, g: Any, where: Any, *given: Any) -> Any:
+        pivot, slope, power, a, b = given
         xp = array_namespace(x)
-        dx = 0.0 if g is None else g * slope
+        dx = 0.0 if g is None else place.times(g, slope) if copied else g * slope
         if b is not None:
-            d = (x if power is None else x * power) - pivot
-            d *= b
-            d += a
+            x = x if power is None else x * power
+            # A wider type has bits to spare for the pivot.
+            d, level = (x, a - pivot * b) if copied else (place.minus(x, pivot), a)
+            d = place.plus(place.times(d, b), level)
             if where is not None:
                 d = xp.where(where, d, 0.0)
-            d += dx
-            dx = d
-        if power is not None:
-            dx *= power
-        return (dx,)
+            dx = d if g is None else place.plus(d, dx)
+        return (dx if power is None else dx * power,)
 
     if drawn is None:
         assert sample is not None

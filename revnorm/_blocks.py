@@ -164,30 +164,21 @@ def _plan(
         order, at, place = (*kept, *axis), len(kept), Lanes((len(kept),))
     else:
         order, at, place = memory, len(shape), Block(())
-        length = shape[memory[-1]] if shape else 1
-    sizes = [shape[i] for i in order]
-    cuts = tuple(_cuts(sizes, at, len(axis), limit, whole))
-    return _Plan(order, at, place, cuts, length >= _BUFFER or at == 0)
+    # Where instances may be cut, they are if need be; else only the axes that are kept.
+    cut = memory if not whole and length > limit else kept
+    share = limit if cut is memory else max(1, limit // length)
+    cuts = tuple(
+        tuple(dict(zip(cut, one, strict=True)).get(i, slice(None)) for i in order)
+        for one in _rectangles([shape[i] for i in cut], share)
+    )
+    row = length if axis else shape[memory[-1]]
+    return _Plan(order, at, place, cuts, row >= _BUFFER or at == 0)
 
 
 def _inner(shape: tuple[int, ...], memory: tuple[int, ...], axis: tuple[int, ...]) -> int:
     """How many elements lie together behind the reduced axes."""
     last = max((memory.index(one) for one in axis), default=len(memory))
     return math.prod(shape[i] for i in memory[last + 1 :])
-
-
-def _cuts(
-    sizes: Sequence[int], at: int, reduced: int, limit: int, whole: bool
-) -> Iterator[tuple[slice, ...]]:
-    """Blocks of about `limit` elements; the axes at `at` are cut only if need be, and may be."""
-    lengths = sizes[at : at + reduced]
-    length = math.prod(lengths)
-    rest = [*sizes[:at], *sizes[at + reduced :]]
-    if not whole and length > limit:
-        yield from _rectangles(sizes, limit)
-        return
-    for cut in _rectangles(rest, max(1, limit // length)):
-        yield (*cut[:at], *(slice(None) for _ in lengths), *cut[at:])
 
 
 def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]:

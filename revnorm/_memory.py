@@ -156,7 +156,8 @@ class View(NamedTuple):
             part = np.broadcast_to(part, (*part.shape[:at], *piece[at:end], *part.shape[end:]))
         wanted = part.dtype if part.dtype == np.bool else dtype
         if part.shape == piece:
-            part = np.ascontiguousarray(part, wanted)
+            # Axes of size 1 keep NumPy from taking others together.
+            part = np.ascontiguousarray(part.squeeze(), wanted).reshape(piece)
         elif part.dtype != wanted:
             part = part.astype(wanted)
         if end == at + 1 or end == at:
@@ -165,7 +166,7 @@ class View(NamedTuple):
 
     def write(self, cut: tuple[slice, ...], y: np.ndarray) -> None:
         if type(self.array) is np.ndarray:
-            self.array[cut] = y
+            self.array[cut].squeeze()[...] = y.squeeze()
             return
         y = sys.modules["torch"].from_numpy(y)
         self.array[cut].copy_(rounded(y, self.array.dtype))

@@ -20,7 +20,7 @@ from revnorm._checks import Array
 from revnorm._libraries import array_namespace
 from revnorm._place import Lanes, Whole
 from revnorm._scaling import ordinary, squarable
-from revnorm._sums import total
+from revnorm._sums import divisor, total
 from revnorm._tracing import constant
 from revnorm._trees import is_array
 
@@ -121,7 +121,7 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     xp, place = sums.xp, sums.place
     if isinstance(place, Lanes):
         return _around_zero_or_member(sums, x)
-    cut, split, outer = segments(x, place.axis)
+    cut, split, outer = strides(x) if place.looks else segments(x, place.axis)
     if cut is None:
         return _around_mean(sums, x, None)
     inner = type(place)(tuple(one for one in split if one not in outer))
@@ -231,7 +231,7 @@ def segments(
         if size <= left:
             left //= size
             continue
-        part = _divisor(size, left)
+        part = divisor(size, left)
         if part * 8 < left:
             return None, axis, ()
         xp = array_namespace(x)
@@ -241,10 +241,19 @@ def segments(
     return x, axis, ()
 
 
-def _divisor(number: int, most: int) -> int:
-    while number % most:
-        most -= 1
-    return most
+def strides(x: Array) -> tuple[Array | None, tuple[int, ...], tuple[int, ...]]:
+    """The same for a block whose first axis is reduced: every so many rows make a segment."""
+    size, every = x.shape[0], 1
+    if size > SEGMENT:
+        # Twice as many as are needed, for long loops; what an instance gets depends on it alone.
+        every = -(-2 * size // SEGMENT)
+        while size % every:
+            every += 1
+    if every == 1:
+        return x, (0,), ()
+    if every * 8 > size:
+        return None, (0,), ()
+    return x.reshape(size // every, every, *x.shape[1:]), (0, 1), (1,)
 
 
 def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:

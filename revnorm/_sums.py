@@ -60,6 +60,14 @@ def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
     return total(xp, sums, (sums.ndim - 1,), wide)
 
 
+def divisor(number: int, most: int) -> int:
+    """The largest divisor that is not larger."""
+    most = min(number, most)
+    while number % most:
+        most -= 1
+    return most
+
+
 def _fold(xp: Any, x: Array, axis: int) -> Array:
     """Stripes along an axis added up, and what is left over behind them."""
     length = x.shape[axis] // _STRIPES
