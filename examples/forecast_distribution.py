@@ -8,11 +8,13 @@ together, which makes sense only where they are normalized: centred on the last 
 in units of the stock's own deviation. It predicts a mean m and
 a variance s² for each of the next months, and
 
-    mean = map.inv(m)    deviation = map.inv.spread(s)    variance = map.inv.variance(s²)
+    mean = norm_map.inv(m)
+    deviation = norm_map.inv.spread(s)
+    variance = norm_map.inv.variance(s²)
 
-are the forecast in dollars. A variance must not be put through `map.inv` itself: it would be
+are the forecast in dollars. A variance must not be put through `norm_map.inv` itself: it would be
 moved by the mean. A model that forecasts some of the stocks only takes those from the map with
-`map.take`.
+`norm_map.take`.
 
 The table is the Stocks.csv that ships with matplotlib.
 """
@@ -53,11 +55,11 @@ def walk(y: np.ndarray, months: int) -> tuple[np.ndarray, np.ndarray]:
 
 def forecast(prices: np.ndarray, months: int, stocks: Sequence[int]) -> Forecast:
     """The coming months of some of the stocks."""
-    y, map = rn.revin(prices, axis=0, center="last", where=~np.isnan(prices))
+    y, norm_map = rn.revin(prices, axis=0, center="last", where=~np.isnan(prices))
     stocks = np.asarray(stocks)
     mean, variance = walk(y, months)
     mean, variance = mean[:, stocks], variance[:, stocks]
-    back = map.take(stocks, axis=1).inv
+    back = norm_map.take(stocks, axis=1).inv
     return Forecast(back(mean), back.spread(np.sqrt(variance)), back.variance(variance))
 
 

@@ -4,7 +4,7 @@ One linear map from the last 336 hours to the next 96 to 720 is shared by the se
 ETT [1]_ and found by ridge regression, so there is no training loop. With the windows of a
 series as the rows of X, a column of ones beside them, and their futures as the rows of Y,
 
-    W = argmin ‖D (X W - Y)‖² + λ ‖W‖² = (XᵀD²X + λI)⁻¹ XᵀD²Y,   forecast = map.inv(x W).
+    W = argmin ‖D (X W - Y)‖² + λ ‖W‖² = (XᵀD²X + λI)⁻¹ XᵀD²Y,   forecast = norm_map.inv(x W).
 
 With RevIN [2]_ each row of X is normalized, Y is carried through the same maps, and D holds the
 deviations that were divided by: errors count in the units of the data. Without it D and the maps
@@ -80,10 +80,10 @@ def normalize(past: Array, revin: bool) -> tuple[Array, rn.AffineMap]:
     xp = array_api_compat.array_namespace(past)
     ones = xp.ones_like(past[:, :1])
     if revin:
-        past, map = rn.revin(past, axis=1)
+        past, norm_map = rn.revin(past, axis=1)
     else:
-        map = rn.standardizer(rn.Moments(0 * ones, 0 * ones, ones, ones), eps=0.0)
-    return xp.concat([past, ones], axis=1), map
+        norm_map = rn.standardizer(rn.Moments(0 * ones, 0 * ones, ones, ones), eps=0.0)
+    return xp.concat([past, ones], axis=1), norm_map
 
 
 def fit(series: Array, begin: int, end: int, horizon: int, revin: bool) -> list[Array]:
@@ -91,9 +91,9 @@ def fit(series: Array, begin: int, end: int, horizon: int, revin: bool) -> list[
     xp = array_api_compat.array_namespace(series)
     gram = moment = 0.0
     for past, future in windows(series, begin, end, horizon):
-        x, map = normalize(past, revin)
-        deviation = map.inv.spread(xp.ones_like(x[:, :1]))
-        x, y = x * deviation, map(future) * deviation
+        x, norm_map = normalize(past, revin)
+        deviation = norm_map.inv.spread(xp.ones_like(x[:, :1]))
+        x, y = x * deviation, norm_map(future) * deviation
         gram, moment = gram + x.T @ x, moment + x.T @ y
     identity = xp.eye(LOOKBACK + 1, dtype=series.dtype)
     return [xp.linalg.solve(gram + ridge * identity, moment) for ridge in RIDGES]
@@ -105,9 +105,9 @@ def evaluate(
     """The errors of each matrix of weights over all windows."""
     sums, count = np.zeros((len(weights), 2)), 0
     for past, future in windows(series, begin, end, horizon):
-        x, map = normalize(past, revin)
+        x, norm_map = normalize(past, revin)
         for i, matrix in enumerate(weights):
-            error = map.inv(x @ matrix) - future
+            error = norm_map.inv(x @ matrix) - future
             sums[i] += float((error * error).sum()), float(abs(error).sum())
         count += future.shape[0] * horizon
     return [Score(*(total / count)) for total in sums]

@@ -1,4 +1,4 @@
-"""Normalization on any array library, correctly rounded and invertible."""
+"""Normalization on any array library: invertible, and accurate to the last bits."""
 
 from importlib.metadata import version
 

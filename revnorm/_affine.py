@@ -97,9 +97,10 @@ class AffineMap(NamedTuple):
             any size; further axes may stand before them.
         dtype : dtype, optional
             Of the result, which is rounded to it once; that of `x` unless given. A forecast in
-            bfloat16 comes back in float32 with ``map.inv(forecast, dtype=torch.float32)``.
+            bfloat16 comes back in float32 with ``norm_map.inv(forecast, dtype=torch.float32)``.
         out : array, optional
-            Where the result is written; of its shape and dtype, eager and writable.
+            Where the result is written: it has the shape of `x` and the dtype of the result, and
+            is eager and writable.
 
         Returns
         -------

@@ -33,7 +33,7 @@ def revin(
 ) -> tuple[Array, AffineMap]:
     """Normalize each series and give the map, whose inverse denormalizes a forecast.
 
-        y = (x − center) / sqrt(variance + eps) · scale + bias,   map.inv(y) = x
+        y = (x − center) / sqrt(variance + eps) · scale + bias,   norm_map.inv(y) = x
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def revin(
     -------
     y : array
         Shape, dtype and device as `x`.
-    map : AffineMap
-        The map that was applied. `map.inv` undoes it, on any array that broadcasts.
+    norm_map : AffineMap
+        The map that was applied. `norm_map.inv` undoes it, on any array that broadcasts.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def revin(
     >>> import numpy as np
     >>> import revnorm as rn
     >>> series = np.asarray([[[1.0], [3.0], [5.0]]])
-    >>> y, map = rn.revin(series, axis=1)
-    >>> map.inv(y)
+    >>> y, norm_map = rn.revin(series, axis=1)
+    >>> norm_map.inv(y)
     array([[[1.],
             [3.],
             [5.]]])

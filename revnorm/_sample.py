@@ -7,9 +7,10 @@
 
 Where a wider type has bits to spare, the pivot is a member of the sample, and long instances are
 measured in segments with a member each: by Samuelson's inequality that loses at most a factor of
-their length. Elsewhere it is the mean itself, and a power of two keeps the squares within range. In
-blocks, where values can be looked at, instances that need neither get neither; what is done for an
-instance depends on no other.
+their length. In blocks along the last axis it is 0, or the mean as the data could hold it, which is
+as near as the nearest member. Elsewhere it is the mean itself, and a power of two keeps the squares
+within range. In blocks, where values can be looked at, instances that need neither get neither;
+what is done for an instance depends on no other.
 """
 
 import math
@@ -120,7 +121,7 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     """Around a member of each segment."""
     xp, place = sums.xp, sums.place
     if isinstance(place, Lanes):
-        return _around_zero_or_member(sums, x)
+        return _around_zero_or_mean(sums, x)
     cut, split, outer = strides(x) if place.looks else segments(x, place.axis)
     if cut is None:
         return _around_mean(sums, x, None)
@@ -141,15 +142,17 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     return whole, x if place.looks else x - whole.pivot
 
 
-def _around_zero_or_member(sums: _Sums, x: Array) -> tuple[Sample, Array]:
-    """Around 0 where the mean is near, else the first element."""
+def _around_zero_or_mean(sums: _Sums, x: Array) -> tuple[Sample, Array]:
+    """Around 0 where the mean is near, else the mean as the data could hold it."""
     xp, place = sums.xp, sums.place
-    pivot = first(x, place.axis) + 0.0
-    sample = sums.sample(x, xp.zeros_like(pivot), sums.mean(x))
-    close = sample.residual * sample.residual <= CLOSE * CLOSE * sample.variance
+    mean = sums.mean(x)
+    sample = sums.sample(x, xp.zeros_like(mean), mean)
+    close = mean * mean <= CLOSE * CLOSE * sample.variance
     if xp.all(close):
         return sample, x
-    pivot = xp.where(close, 0.0, pivot)
+    # Among the numbers that an element may be none is nearer, and a constant is met exactly.
+    near = xp.astype(xp.astype(mean, xp.float32), x.dtype)
+    pivot = xp.where(close, 0.0, near)
     d = place.minus(x, pivot)
     return sums.sample(d, pivot, sums.mean(d)), d
 

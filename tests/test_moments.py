@@ -1,5 +1,7 @@
 """Moments: where every statistic comes from."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,24 @@ def test_values(backend):
         # The worst of float64 is 2^-29 of this unit; float32 alone is held to recipe B's.
         bound = 0.51 if backend.widest == "float64" else 4
         assert oracle.ulp_error(values, exact, "float32") <= bound
+
+
+@pytest.mark.parametrize("length", [4096, 1 << 17, 200_000])
+def test_no_first_element_takes_digits(length):
+    """Up to 4127 additions around a pivot within a deviation of the mean: see docs/numbers.rst."""
+    for seed in range(10):
+        low, high = np.random.default_rng(seed).uniform((1, 2), (2, 3)).astype(np.float32)
+        x = np.full(length, low)
+        x[0] = high
+        gap = Fraction(float(high)) - Fraction(float(low))
+        exact = gap**2 * (length - 1) / Fraction(length) ** 2
+        found = Fraction(float(rn.moments(x, axis=0).variance[0]))
+        assert abs(found - exact) <= 2.6e4 * 2.0**-53 * exact
+
+
+def test_constants_far_from_zero_have_no_variance():
+    x = np.stack([np.full(70_000, c, np.float32) for c in (0.1, -3.4028235e38, 1e-45)])
+    assert not rn.moments(x, axis=1).variance.any()
 
 
 def test_residual_is_the_low_part_of_the_mean():
