@@ -165,7 +165,7 @@ def _plan(
     else:
         order, at, place = memory, len(shape), Block(())
     # Where instances may be cut, they are if need be; else only the axes that are kept.
-    cut = memory if not whole and length > limit else kept
+    cut = memory if not whole and (at == 0 or length > limit) else kept
     share = limit if cut is memory else max(1, limit // length)
     cuts = tuple(
         tuple(dict(zip(cut, one, strict=True)).get(i, slice(None)) for i in order)
