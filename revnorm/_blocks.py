@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from revnorm import _memory
+from revnorm import _chunks, _memory
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
 from revnorm._place import Block, Lanes, Whole
@@ -62,6 +62,11 @@ def run(
     if _memory.is_cut(x, *operands, out):
         with np.errstate(all="ignore"):
             return _in_blocks(kernel, x, operands, axis, dtype, out, result, whole)
+    if _chunks.hold_instances(x, axis, whole):
+        options = dict(axis=axis, dtype=dtype, result=result, whole=whole)
+        return _chunks.run(
+            lambda block, given: run(kernel, block, *given, **options), x, operands, axis, result
+        )
     xp = array_namespace(x)
 
     def widened(a: Array) -> Array:

@@ -11,11 +11,14 @@ import numpy as np
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
 from revnorm._rounding import rounded
+from revnorm._sums import divisor
 from revnorm._trees import leaves
 
 # From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
 # costs several times the arithmetic.
 HUGE = 1 << 22
+# Elements along which NumPy's loops are long.
+LOOP = 1024
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,6 +125,19 @@ def apart(array: Array, out: Array) -> Array:
     shared = array.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
     same = array.data_ptr() == out.data_ptr() and array.stride() == out.stride()
     return array.clone() if shared and not (same and array.shape == out.shape) else array
+
+
+def folded(d: Array, each: Array) -> tuple[Array, Array]:
+    """Short rows made one of several, and what they have in common repeated as often.
+
+    NumPy's loops along short rows cost several times those along long ones.
+    """
+    width = math.prod(d.shape[1:])
+    if not 0 < width < LOOP // 2 or each.shape[0] != 1 or each.shape == d.shape:
+        return d, each
+    rows = divisor(d.shape[0], LOOP // width)
+    repeated = np.tile(np.broadcast_to(each, (1, *d.shape[1:])).reshape(1, width), (1, rows))
+    return d.reshape(-1, rows * width), repeated
 
 
 def view(array: Array) -> "View":

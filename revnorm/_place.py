@@ -4,20 +4,15 @@ A place knows no formula, and the formulas know no library. In a block values ma
 what was copied into it may be written over.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
 
 from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._libraries import array_namespace
-from revnorm._sums import divisor, dot, total
+from revnorm._memory import folded
+from revnorm._sums import dot, total
 from revnorm._tracing import stored
-
-# Elements along which NumPy's loops are long.
-LOOP = 1024
 
 
 @dataclass(frozen=True)
@@ -60,17 +55,17 @@ class Block(Whole):
 
     def minus(self, x: Array, pivot: Array) -> Array:
         if pivot.any():
-            rows, pivot = _folded(x, pivot)
+            rows, pivot = folded(x, pivot)
             rows -= pivot
         return x
 
     def times(self, d: Array, slope: Array) -> Array:
-        rows, slope = _folded(d, slope)
+        rows, slope = folded(d, slope)
         rows *= slope
         return d
 
     def plus(self, d: Array, level: Array) -> Array:
-        rows, level = _folded(d, level)
+        rows, level = folded(d, level)
         rows += level
         return d
 
@@ -79,19 +74,6 @@ class Block(Whole):
         if line.power_out is not None and (line.power_out != 1).any():
             d /= line.power_out
         return d
-
-
-def _folded(d: Array, each: Array) -> tuple[Array, Array]:
-    """Short rows made one of several, and what they have in common repeated as often.
-
-    NumPy's loops along short rows cost several times those along long ones.
-    """
-    width = math.prod(d.shape[1:])
-    if not 0 < width < LOOP // 2 or each.shape[0] != 1 or each.shape == d.shape:
-        return d, each
-    rows = divisor(d.shape[0], LOOP // width)
-    repeated = np.tile(np.broadcast_to(each, (1, *d.shape[1:])).reshape(1, width), (1, rows))
-    return d.reshape(-1, rows * width), repeated
 
 
 @dataclass(frozen=True)

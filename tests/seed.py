@@ -3,3 +3,5 @@
 import os
 
 SEED = int(os.environ.get("REVNORM_SEED") or int.from_bytes(os.urandom(4), "little"))
+# Processes that a run starts draw the same.
+os.environ["REVNORM_SEED"] = str(SEED)

@@ -299,3 +299,19 @@ def test_onnx_model_of_every_function(backend, function):
     model = nd.build(arguments, {"y": function.call(**arguments)})
     session = ort.InferenceSession(model.SerializeToString())
     agree(backend, function, session.run(["y"], given)[0])
+
+
+@pytest.mark.backends("dask")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_tasks_a_chunk(backend, dtype):
+    """Instances that lie whole in a chunk take one task there; each further chunk a handful."""
+    da = pytest.importorskip("dask.array")
+
+    def tasks(norm, shape, chunks):
+        x = da.zeros(shape, chunks=chunks, dtype=dtype)
+        return len(dict(norm(x, axis=1).__dask_graph__()))
+
+    for norm in (rn.instance_norm, lambda x, axis: rn.revin(x, axis=axis)[0]):
+        assert tasks(norm, (100, 64, 10), (1, 64, 10)) <= 4 * 100
+        few, many = (tasks(norm, (8, length, 10), (8, 16, 10)) for length in (1600, 3200))
+        assert many - few <= 16 * 100

@@ -24,6 +24,7 @@ ADAPTERS = (
     "_arguments",
     "_backward",
     "_blocks",
+    "_chunks",
     "_compile",
     "_evaluate",
     "_libraries",
