@@ -8,10 +8,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from revnorm._libraries import array_namespace
+from revnorm._libraries import array_namespace, is_writable
 from revnorm._memory import is_cut, quiet
 from revnorm._subclasses import refusal
 from revnorm._trees import is_array, mapped
@@ -71,7 +70,7 @@ def _shares(array: Any, out: Any) -> bool:
         return np.may_share_memory(array, out)
     if is_cut(array, out):
         return _memory(array)[0] == _memory(out)[0]
-    return array_api_compat.is_writeable_array(out)
+    return is_writable(out)
 
 
 def _lies_at(x: Any, out: Any) -> bool:

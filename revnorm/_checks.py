@@ -6,9 +6,7 @@ from numbers import Real
 from operator import index
 from typing import Any, NamedTuple
 
-import array_api_compat
-
-from revnorm._libraries import array_namespace, device, is_array
+from revnorm._libraries import array_namespace, device, is_array, is_writable
 from revnorm._registry import make_known
 from revnorm._subclasses import refusal
 from revnorm._trees import Array, mapped
@@ -567,7 +565,7 @@ def writable(out: Array, x: Array, dtype: Any = None) -> None:
     if out is None:
         return
     namespace(x=x, out=out)
-    if array_api_compat.is_lazy_array(out) or not array_api_compat.is_writeable_array(out):
+    if not is_writable(out):
         raise ValueError(f"`out` must be a writable eager array, got {type(out).__name__}")
     dtype = x.dtype if dtype is None else dtype
     if out.dtype != dtype:

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from revnorm._checks import Array, is_known
+from revnorm._libraries import is_dask
 from revnorm._trees import filled, is_array, leaves, mapped
 
 
 def hold_instances(x: Array, axis: tuple[int, ...], whole: bool) -> bool:
     """Whether a chunk of x knows all of what it needs; without `whole`, it always does."""
-    if not array_api_compat.is_dask_array(x) or type(getattr(x, "_meta", None)) is not np.ndarray:
+    if not is_dask(x) or type(getattr(x, "_meta", None)) is not np.ndarray:
         return False
     known = all(is_known(size) for sizes in x.chunks for size in sizes)
     return known and 0 not in x.shape and (not whole or all(x.numblocks[i] == 1 for i in axis))

@@ -19,6 +19,19 @@ def is_torch(array: Any) -> bool:
     return _is_tensor(array) or array_api_compat.is_torch_array(array)
 
 
+def is_dask(array: Any) -> bool:
+    """Whether an array is one of Dask's."""
+    return type(array).__module__.startswith("dask.")
+
+
+def is_writable(array: Any) -> bool:
+    """Whether an array has its values by now, and lets them be written over."""
+    if _is_tensor(array):
+        return True
+    eager = not array_api_compat.is_lazy_array(array)
+    return eager and array_api_compat.is_writeable_array(array)
+
+
 def is_array(value: Any) -> bool:
     """Whether a value is an array of a library that has a namespace."""
     return _is_tensor(value) or array_api_compat.is_array_api_obj(value)

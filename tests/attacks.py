@@ -320,7 +320,7 @@ def draw_spatially_adaptive_norm(rng, one, rows, n):
 
 def draw_merged(rng, one, rows, n):
     one.options["eps"] = draw_eps(rng, one.dtype)
-    one.arrays["x"] = within(np.clip(one.arrays["x"], -1e12, 1e12), one.dtype)
+    one.arrays["x"] = within(np.clip(one.arrays["x"].astype(np.float64), -1e12, 1e12), one.dtype)
     longest = one.arrays["x"].shape[one.layout.axis[0]]
     one.merges = min(longest, pick(rng, 2, 10, 100, 1000)) - 1
 

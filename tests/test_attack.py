@@ -15,7 +15,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.xfail(reason="what attacks found in the core is not mended yet", strict=False)
 def test_a_minute_of_attacks():
     assert attack.main(["--minutes", "1", "--seed", str(SEED)]) == 0
 

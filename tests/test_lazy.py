@@ -314,4 +314,5 @@ def test_few_tasks_a_chunk(backend, dtype):
     for norm in (rn.instance_norm, lambda x, axis: rn.revin(x, axis=axis)[0]):
         assert tasks(norm, (100, 64, 10), (1, 64, 10)) <= 4 * 100
         few, many = (tasks(norm, (8, length, 10), (8, 16, 10)) for length in (1600, 3200))
-        assert many - few <= 16 * 100
+        # A sum in float64 keeps its errors, which takes more steps.
+        assert many - few <= (16 if dtype == "float32" else 25) * 100
