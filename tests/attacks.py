@@ -322,7 +322,8 @@ def draw_merged(rng, one, rows, n):
     one.options["eps"] = draw_eps(rng, one.dtype)
     one.arrays["x"] = within(np.clip(one.arrays["x"].astype(np.float64), -1e12, 1e12), one.dtype)
     longest = one.arrays["x"].shape[one.layout.axis[0]]
-    one.merges = min(longest, pick(rng, 2, 10, 100, 1000)) - 1
+    # A lazy library's graph of many merges takes it minutes to plan.
+    one.merges = min(longest, pick(rng, 2, 10, 100, 1000), 10 if one.backend.lazy else 1000) - 1
 
 
 KERNELS = {
