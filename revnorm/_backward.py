@@ -195,10 +195,9 @@ def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
         work = [a.to(step.dtype) for a in (x, g)]
         _, *sums = kernel(Whole(()), work[0], work[1], *given)
     elif _blocks.is_long(x, axis):
-        pairs = zip(_blocks.parts(x, None, axis), _blocks.parts(g, None, axis), strict=True)
         cut = [
-            _blocks.run(kernel, a, b, *given, axis=axis, dtype=step.dtype)[1:]
-            for (a, _), (b, _) in pairs
+            _blocks.run(kernel, *part, *given, axis=axis, dtype=step.dtype)[1:]
+            for part in _blocks.parts(x, g, axis)
         ]
         sums = [sum(one) for one in zip(*cut)]
     else:

@@ -133,7 +133,8 @@ def folded(d: Array, each: Array) -> tuple[Array, Array]:
     NumPy's loops along short rows cost several times those along long ones.
     """
     width = math.prod(d.shape[1:])
-    if not 0 < width < LOOP // 2 or each.shape[0] != 1 or each.shape == d.shape:
+    apart = np.ndim(each) < d.ndim or each.shape[0] != 1 or each.shape == d.shape
+    if apart or not 0 < width < LOOP // 2:
         return d, each
     rows = divisor(d.shape[0], LOOP // width)
     repeated = np.tile(np.broadcast_to(each, (1, *d.shape[1:])).reshape(1, width), (1, rows))

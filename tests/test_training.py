@@ -253,6 +253,20 @@ def test_gradients_are_within_the_bounds(name, length, precision):
         assert worst(one.numpy(), exact.value, reach, "float32") <= bound
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_a_cotangent_that_lies_otherwise_than_the_data(dtype):
+    """Long instances are cut by the data alone, whose parts are not those of the cotangent."""
+    x = values("x", (2, 18272, 26)).to(getattr(torch, dtype))
+    cotangent = values("cotangent", x.shape, 5).to(x.dtype)
+    found = []
+    for g in (cotangent, cotangent.mT.contiguous().mT):
+        leaf = x.clone().requires_grad_()
+        scale = torch.ones(26, dtype=x.dtype, requires_grad=True)
+        y = rn.instance_norm(leaf, scale, axis=1, channel_axis=2)
+        found.append(torch.autograd.grad(y, (leaf, scale), g))
+    same(*found)
+
+
 @pytest.mark.parametrize("length", ["an instance in parts", "blocks", "time first"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_second_gradients_of_long_instances(length, dtype):
