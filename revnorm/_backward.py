@@ -92,29 +92,33 @@ def _function() -> Any:
             sample = [next(taken) if held else a for held, a in zip(ctx.held, ctx.sample)]
             flat = list(taken)
             needed = [ctx.needs_input_grad[2], *ctx.needs_input_grad[4:]]
-            given = (ctx.step, ctx.frame, x, where, flat, needed, g, pulls)
+            call = _Call(ctx.step, ctx.frame, x, where, flat, needed, g, pulls)
             if torch.is_grad_enabled() or not all(map(_memory.is_single, leaves((g, pulls)))):
                 with torch.enable_grad():
-                    grads = _again(torch, *given)
+                    grads = _again(torch, call)
             else:
-                grads = _pulled_back(torch, *given, Sample(*sample) if sample else None)
+                grads = _pulled_back(torch, call, Sample(*sample) if sample else None)
             return None, None, grads[0], None, *grads[1:]
 
     return Recorded
 
 
-def _again(
-    torch: Any,
-    step: Step,
-    frame: Any,
-    x: Any,
-    where: Any,
-    flat: Any,
-    needed: Any,
-    g: Any,
-    pulls: Any,
-) -> list[Any]:
+class _Call(NamedTuple):
+    """A step that was taken, and the cotangents of what it gave."""
+
+    step: Step
+    frame: Any
+    x: Any
+    where: Any
+    flat: list[Any]
+    needed: list[bool]
+    g: Any
+    pulls: Any
+
+
+def _again(torch: Any, call: _Call) -> list[Any]:
     """The gradients as functions that can be differentiated."""
+    step, frame, x, where, flat, needed, g, pulls = call
     # Views, since an operand that came from x would lead to it a second time.
     x, *flat = (a.view_as(a) for a in (x, *flat))
     outputs = step.forward(x, where, *filled(frame, iter(flat)))
@@ -136,18 +140,9 @@ def _vjp(torch: Any, pairs: Any, inputs: Any, needed: Any, **options: Any) -> li
     return grads
 
 
-def _pulled_back(
-    torch: Any,
-    step: Step,
-    frame: Any,
-    x: Any,
-    where: Any,
-    flat: Any,
-    needed: Any,
-    g: Any,
-    pulls: Any,
-    sample: Sample | None,
-) -> list[Any]:
+def _pulled_back(torch: Any, call: _Call, sample: Sample | None) -> list[Any]:
+    """The gradients in two touches of the elements."""
+    step, frame, x, where, flat, needed, g, pulls = call
     varied = [a.detach().requires_grad_(need) for a, need in zip(flat, needed[1:])]
     wide = torch.float64 if step.accumulate else None
     drawn, pairs, ends = None, [], []
@@ -212,7 +207,6 @@ def _elements(
 ) -> Any:
     """The second touch: what comes back to the elements."""
     a = b = None
-    copied = step.accumulate and x.dtype != step.dtype
     if sample is not None:
         count: Any = sample.count
         count = count.clamp(min=1) if is_array(count) else count
@@ -222,17 +216,21 @@ def _elements(
 
     def kernel(place: Whole, x: Array, g: Any, where: Any, *given: Any) -> Any:
         pivot, slope, power, a, b = given
-        xp = array_namespace(x)
-        dx = 0.0 if g is None else place.times(g, slope) if copied else g * slope
-        if b is not None:
-            x = x if power is None else x * power
-            # A wider type has bits to spare for the pivot.
-            d, level = (x, a - pivot * b) if copied else (place.minus(x, pivot), a)
-            d = place.plus(place.times(d, b), level)
-            if where is not None:
-                d = xp.where(where, d, 0.0)
-            dx = d if g is None else place.plus(d, dx)
-        return (dx if power is None else dx * power,)
+        # A block of a wider type is a copy, and has bits to spare for the pivot.
+        widened = step.accumulate and power is None
+        dx = None if g is None else place.times(g, slope) if widened else g * slope
+        if b is None:
+            return (dx if power is None else dx * power,)
+        if widened:
+            d = place.plus(place.times(x, b), a - pivot * b)
+        else:
+            d = place.minus(x if power is None else x * power, pivot)
+            d = place.plus(place.times(d, b), a)
+        if where is not None:
+            d = array_namespace(d).where(where, d, 0.0)
+        if dx is not None:
+            d = place.plus(d, dx)
+        return (d if power is None else d * power,)
 
     if drawn is None:
         assert sample is not None

@@ -31,10 +31,10 @@ CHANNELS = 16
 
 
 class _Plan(NamedTuple):
-    """The axes in the order of a block, the reduced ones at `at`, and the blocks."""
+    """The axes in the order of a block, the slice of the reduced ones, and the blocks."""
 
     order: tuple[int, ...]
-    at: int
+    group: slice
     place: Block
     cuts: tuple[tuple[slice, ...], ...]
     short_loops: bool
@@ -114,12 +114,9 @@ def _in_blocks(
 ) -> tuple[Any, ...]:
     _keep_pages()
     arrays = [x, *leaves(operands)]
-    if out is not None:
-        arrays = [_memory.apart(a, out) for a in arrays]
     work = _memory.numpy_dtype(dtype)
     sizes, memory = tuple(x.shape), _memory.order(x)
     plan = _plan(sizes, memory, axis, _memory.numpy_dtype(x.dtype) != work, whole, BLOCK)
-    group = plan.at, len(axis)
     views = [_memory.view(a).permute(plan.order) for a in arrays]
     shape = tuple(sizes[i] for i in plan.order)
     target = None if out is None else _memory.view(out).permute(plan.order)
@@ -131,7 +128,7 @@ def _in_blocks(
         np.setbufsize(_BUFFER)
     for cut in plan.cuts:
         piece = _cut_shape(shape, cut)
-        laid = [view.block(cut, piece, group, work) for view in views]
+        laid = [view.block(cut, piece, plan.group, work) for view in views]
         given = filled(operands, iter(laid[1:])) if len(laid) > 1 else operands
         y, *rest = kernel(plan.place, laid[0], *given)
         if y is not None:
@@ -177,7 +174,7 @@ def _plan(
         for one in _rectangles([shape[i] for i in cut], share)
     )
     row = length if axis else shape[memory[-1]]
-    return _Plan(order, at, place, cuts, row >= _BUFFER or at == 0)
+    return _Plan(order, slice(at, at + len(axis)), place, cuts, row >= _BUFFER or at == 0)
 
 
 def _inner(shape: tuple[int, ...], memory: tuple[int, ...], axis: tuple[int, ...]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-Array = Any
+from revnorm._trees import Array
 
 
 def is_torch(array: Any) -> bool:

@@ -116,17 +116,6 @@ def as_library(array: np.ndarray, like: Array) -> Array:
     return array if type(like) is np.ndarray else sys.modules["torch"].from_numpy(array)
 
 
-def apart(array: Array, out: Array) -> Array:
-    """The array, or a copy if writing to `out` would change what is still to be read."""
-    if type(out) is np.ndarray:
-        shared = np.may_share_memory(array, out)
-        same = array.ctypes.data == out.ctypes.data and array.strides == out.strides
-        return array.copy() if shared and not (same and array.shape == out.shape) else array
-    shared = array.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
-    same = array.data_ptr() == out.data_ptr() and array.stride() == out.stride()
-    return array.clone() if shared and not (same and array.shape == out.shape) else array
-
-
 def folded(d: Array, each: Array) -> tuple[Array, Array]:
     """Short rows made one of several, and what they have in common repeated as often.
 
@@ -161,25 +150,28 @@ class View(NamedTuple):
         return View(xp.permute_dims(self.array, order))
 
     def block(
-        self, cut: tuple[slice, ...], piece: tuple[int, ...], group: tuple[int, int], dtype: Any
+        self, cut: tuple[slice, ...], piece: tuple[int, ...], group: slice, dtype: Any
     ) -> np.ndarray:
         """A cut of the array, its `group` of axes made one; contiguous if it is a whole piece."""
         array = self.array
         part = array[tuple(c if n > 1 else slice(None) for n, c in zip(array.shape, cut))]
         if type(part) is not np.ndarray:
             part = part.double().numpy()
-        at, end = group[0], group[0] + group[1]
-        if math.prod(part.shape[at:end]) != 1 and part.shape[at:end] != piece[at:end]:
-            part = np.broadcast_to(part, (*part.shape[:at], *piece[at:end], *part.shape[end:]))
+        before, behind = slice(group.start), slice(group.stop, None)
+        if math.prod(part.shape[group]) != 1 and part.shape[group] != piece[group]:
+            shape = (*part.shape[before], *piece[group], *part.shape[behind])
+            part = np.broadcast_to(part, shape)
         wanted = part.dtype if part.dtype == np.bool else dtype
         if part.shape == piece:
             # Axes of size 1 keep NumPy from taking others together.
             part = np.ascontiguousarray(part.squeeze(), wanted).reshape(piece)
         elif part.dtype != wanted:
             part = part.astype(wanted)
-        if end == at + 1 or end == at:
+        if len(part.shape[group]) <= 1:
             return part
-        return part.reshape((*part.shape[:at], math.prod(part.shape[at:end]), *part.shape[end:]))
+        return part.reshape(
+            (*part.shape[before], math.prod(part.shape[group]), *part.shape[behind])
+        )
 
     def write(self, cut: tuple[slice, ...], y: np.ndarray) -> None:
         if type(self.array) is np.ndarray:

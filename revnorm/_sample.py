@@ -122,10 +122,10 @@ def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     xp, place = sums.xp, sums.place
     if isinstance(place, Lanes):
         return _around_zero_or_mean(sums, x)
-    cut, split, outer = strides(x) if place.looks else segments(x, place.axis)
+    cut, along, outer = strides(x) if place.looks else segments(x, place.axis)
     if cut is None:
         return _around_mean(sums, x, None)
-    inner = type(place)(tuple(one for one in split if one not in outer))
+    inner = type(place)(along)
     length = math.prod([cut.shape[one] for one in inner.axis])
     pivot = constant(xp.astype(first(cut, inner.axis), sums.work, copy=False) + 0.0)
     d = inner.minus(cut, pivot)
@@ -225,8 +225,8 @@ def segments(
 ) -> tuple[Array | None, tuple[int, ...], tuple[int, ...]]:
     """x with an axis split so that the inner reduced ones make a segment.
 
-    Gives with it the reduced axes as they lie then, and those among them that count segments; no
-    array where the lengths have no divisors for that.
+    Gives with it the axes of a segment, and those that count segments; no array where the lengths
+    have no divisors for that.
     """
     left = SEGMENT
     for at, one in reversed(list(enumerate(axis))):
@@ -238,25 +238,21 @@ def segments(
         if part * 8 < left:
             return None, axis, ()
         xp = array_namespace(x)
-        shape = (*x.shape[:one], size // part, part, *x.shape[one + 1 :])
-        outer = (*axis[:at], one)
-        return xp.reshape(x, shape), (*outer, one + 1, *(i + 1 for i in axis[at + 1 :])), outer
+        cut = xp.reshape(x, (*x.shape[:one], size // part, part, *x.shape[one + 1 :]))
+        return cut, tuple(i + 1 for i in axis[at:]), (*axis[:at], one)
     return x, axis, ()
 
 
 def strides(x: Array) -> tuple[Array | None, tuple[int, ...], tuple[int, ...]]:
     """The same for a block whose first axis is reduced: every so many rows make a segment."""
-    size, every = x.shape[0], 1
-    if size > SEGMENT:
-        # Twice as many as are needed, for long loops; what an instance gets depends on it alone.
-        every = -(-2 * size // SEGMENT)
-        while size % every:
-            every += 1
-    if every == 1:
+    size = x.shape[0]
+    if size <= SEGMENT:
         return x, (0,), ()
-    if every * 8 > size:
+    # Half as long as they may be, for long loops; what an instance gets depends on it alone.
+    rows = divisor(size, SEGMENT // 2)
+    if rows < 8:
         return None, (0,), ()
-    return x.reshape(size // every, every, *x.shape[1:]), (0, 1), (1,)
+    return x.reshape(rows, size // rows, *x.shape[1:]), (0,), (1,)
 
 
 def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
