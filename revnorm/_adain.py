@@ -98,7 +98,6 @@ def adain(
     frames = partial(_styled, options=options)
     if isinstance(strength, Real) and strength == 1:
         return normalize(data, frames, target, out=out)[0]
-    _checks.writable(out, content)
     strength = data.worked(strength)
     map = AffineMap.between(*frames(statistics(data), target))
     map = blend([map, identity(map.center)], [strength, 1 - strength])

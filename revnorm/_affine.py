@@ -112,7 +112,6 @@ class AffineMap(NamedTuple):
         _checks.floating(xp, x=x)
         _checks.applicable(self, x)
         dtype = x.dtype if dtype is None else _checks.floating_dtype(xp, dtype)
-        _checks.writable(out, x, dtype)
         return apply(self.source, self.target, x, dtype=dtype, out=out)
 
     @public

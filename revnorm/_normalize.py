@@ -56,11 +56,11 @@ def normalize(
     keep: bool = False,
 ) -> tuple[Array, Any]:
     """x carried by the map between the frames that its statistics make; with `keep` these too."""
-    _checks.writable(out, data.x)
     x, where, axis, _, recipe = data
     if known is not None:
         source, target = frames(known, *data.worked(operands))
         return apply(source, target, x, out=out, gaps=where is not None, least=1.0), known
+    _checks.writable(out, x)
 
     def lowered(sample: Sample, *operands: Any) -> Line:
         source, target = frames(sample, *operands)
@@ -102,11 +102,12 @@ def apply(
     The results are wanted to the precision of their instance's largest, or that of `least`.
     """
     xp = array_namespace(x)
+    dtype = x.dtype if dtype is None else dtype
+    _checks.writable(out, x, dtype)
     if x.ndim == 0:
         room = None if out is None else xp.reshape(out, (1,))
         y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
         return xp.reshape(y, ()) if out is None else out
-    dtype = x.dtype if dtype is None else dtype
     unit: Array = source.unit
     work = _checks.wider(xp, _checks.wider(xp, x.dtype, unit.dtype), dtype)
     widened = dtype != work == xp.float64

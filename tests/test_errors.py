@@ -486,7 +486,23 @@ class TestTables:
             call(rn.conditional_instance_norm, labels=labels)
 
 
+# Kernels that go another way to their result with these.
+OTHER_WAYS = [
+    (rn.revin, {"center": "last"}),
+    (rn.adain, {"strength": 0.5}),
+    (rn.instance_norm, {"moments": rn.moments(X, axis=2)}),
+    (rn.batch_instance_norm, {"batch_moments": rn.moments(X, axis=(0, 2))}),
+]
+
+
 class TestOut:
+    @pytest.mark.parametrize(("function", "options"), OTHER_WAYS)
+    def test_on_other_ways(self, function, options):
+        with fails(ValueError, "`out` must be of shape (2, 3, 4), got (2, 3, 5)"):
+            call(function, out=np.zeros((2, 3, 5), np.float32), **options)
+        with fails(TypeError, "`out` must be of dtype float32, got float64"):
+            call(function, out=np.zeros((2, 3, 4)), **options)
+
     @taking("out")
     def test_shape(self, function):
         with fails(ValueError, "`out` must be of shape (2, 3, 4), got (2, 3, 5)"):
