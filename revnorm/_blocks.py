@@ -62,7 +62,7 @@ def run(
     if _memory.is_cut(x, *operands, out):
         with np.errstate(all="ignore"):
             return _in_blocks(kernel, x, operands, axis, dtype, out, result, whole)
-    if _chunks.hold_instances(x, axis, whole):
+    if _chunks.hold_instances(x, operands, axis, whole):
         options = dict(axis=axis, dtype=dtype, result=result, whole=whole)
         return _chunks.run(
             lambda block, given: run(kernel, block, *given, **options), x, operands, axis, result

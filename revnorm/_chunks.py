@@ -12,12 +12,13 @@ from revnorm._libraries import is_dask
 from revnorm._trees import filled, is_array, leaves, mapped
 
 
-def hold_instances(x: Array, axis: tuple[int, ...], whole: bool) -> bool:
+def hold_instances(x: Array, operands: Any, axis: tuple[int, ...], whole: bool) -> bool:
     """Whether a chunk of x knows all of what it needs; without `whole`, it always does."""
     if not is_dask(x) or type(getattr(x, "_meta", None)) is not np.ndarray:
         return False
-    known = all(is_known(size) for sizes in x.chunks for size in sizes)
-    return known and 0 not in x.shape and (not whole or all(x.numblocks[i] == 1 for i in axis))
+    sizes = (size for a in (x, *leaves(operands)) for sizes in a.chunks for size in sizes)
+    cut = whole and any(x.numblocks[i] > 1 for i in axis)
+    return all(map(is_known, sizes)) and 0 not in x.shape and not cut
 
 
 def run(
@@ -27,7 +28,9 @@ def run(
 
     The latter travel as one array of a structured dtype, so that they are taken once.
     """
-    given, every = leaves(operands), tuple(range(x.ndim))
+    # Dask would cut x where an operand is cut.
+    given = [a.rechunk(_like(a, x)) for a in leaves(operands)]
+    every = tuple(range(x.ndim))
     like = mapped(lambda a: np.ones((1,) * a.ndim, a.dtype), (x, operands))
     y, *fields = on_block(*like)
     kept = np.dtype([(str(i), a.dtype) for i, a in enumerate(fields) if is_array(a)])
@@ -57,3 +60,9 @@ def run(
     count, names = math.prod([x.shape[one] for one in axis]), iter(kept.names)
     # The one number among them is how many elements an instance has.
     return y, *(packed[next(names)] if is_array(a) else a and count for a in fields)
+
+
+def _like(array: Array, x: Array) -> tuple[Any, ...]:
+    """The chunks of x, along the axes on which an array varies."""
+    chunks = zip(array.shape, array.chunks, x.chunks, strict=True)
+    return tuple(own if size == 1 else other for size, own, other in chunks)

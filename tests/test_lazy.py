@@ -316,3 +316,21 @@ def test_few_tasks_a_chunk(backend, dtype):
         few, many = (tasks(norm, (8, length, 10), (8, 16, 10)) for length in (1600, 3200))
         # A sum in float64 keeps its errors, which takes more steps.
         assert many - few <= (16 if dtype == "float32" else 25) * 100
+
+
+@pytest.mark.backends("dask")
+@pytest.mark.parametrize("chunks", [(2, 40, 5), (2, 7, 3), (6, 40, 2)])
+def test_operands_in_other_chunks(backend, chunks):
+    """A mask and a scale that are cut otherwise than the data, and along what is reduced."""
+    da = pytest.importorskip("dask.array")
+    x, scale = sample((6, 40, 5)), np.linspace(0.5, 2, 5, dtype=np.float32)
+    where = np.random.default_rng(0).random(x.shape) < 0.7
+    lazy, cut = da.from_array(x, chunks=chunks), da.from_array(where, chunks=(3, 20, 5))
+    given = {"axis": 1, "channel_axis": 2}
+    y, norm_map = rn.revin(lazy, da.from_array(scale, chunks=2), **given, where=cut)
+    exact = oracle.revin(x, scale, **given, where=where)
+    assert oracle.ulp_error(np.asarray(y), exact, "float32") <= tolerances.WIDER_FORWARD
+    back = oracle.ulp_error(
+        np.asarray(norm_map.inv(y)), oracle.exact(x), "float32", of=oracle.reach(x, 1)
+    )
+    assert back <= tolerances.WIDER_ROUND_TRIP * float(np.max(1 / scale))
