@@ -25,6 +25,9 @@ from revnorm._sample import Sample
 from revnorm._tracing import constant
 from revnorm._trees import filled, is_array, leaves, mapped
 
+# As much larger than its sum may a number be in float64 of which float32 is wanted.
+SPARE = 2.0**16
+
 
 class Step(NamedTuple):
     """What is done with the elements of x, and how an instance's line comes about.
@@ -216,13 +219,15 @@ def _elements(
 
     def kernel(place: Whole, x: Array, g: Any, where: Any, *given: Any) -> Any:
         pivot, slope, power, a, b = given
-        # A block of a wider type is a copy, and has bits to spare for the pivot.
+        # A block of a wider type is a copy.
         widened = step.accumulate and power is None
         dx = None if g is None else place.times(g, slope) if widened else g * slope
         if b is None:
             return (dx if power is None else dx * power,)
         if widened:
-            d = place.plus(place.times(x, b), a - pivot * b)
+            # And has bits to spare for a pivot, unless little else is left of what it is part of.
+            near = array_namespace(x).where(abs(pivot * b) > SPARE * abs(a), pivot, 0.0)
+            d = place.plus(place.times(place.minus(x, near), b), a - (pivot - near) * b)
         else:
             d = place.minus(x if power is None else x * power, pivot)
             d = place.plus(place.times(d, b), a)

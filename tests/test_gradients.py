@@ -1,5 +1,7 @@
 """Gradients flow through the statistics, and are finite where the formula has a corner."""
 
+from functools import partial
+
 import array_api_compat
 import numpy as np
 import pytest
@@ -138,3 +140,20 @@ def test_jax_gradients_agree_with_torch(backend):
     # A sum of 30 products in float32, each rounded, and the weights as well.
     allowed = 30 * np.spacing(np.float32(np.abs(expected).max()))
     assert np.abs(slope - expected).max() <= allowed
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("outlier", [0.0, 1e12, -1e20])
+def test_outlier_under_false_takes_nothing_from_the_gradient(backend, outlier):
+    """What one element, all that is observed, is subtracted from pulls on nothing else of it."""
+    if backend.widest != "float64":
+        pytest.skip("sums of float32 in float32")
+    x, seen = np.full(X.shape, outlier, X.dtype), np.zeros(X.shape, bool)
+    x[:, :, 0, 0], seen[:, :, 0, 0] = 6061.13, True
+    where = backend.asarray(seen)
+    norm = partial(rn.instance_norm, axis=(2, 3), eps=1.0, where=where)
+    weights = np.linspace(-1, 1, X.size).reshape(X.shape).astype(np.float32)
+    expected = weights.astype(np.float64)
+    expected[:, :, 0, 0] -= np.sum(expected, axis=(2, 3))
+    # A sum of 30 weights of up to 1 in float32, then the rounding.
+    np.testing.assert_allclose(gradient(backend, norm, x), expected, rtol=0, atol=30 * 2.0**-24)
