@@ -2,15 +2,16 @@
 
 from functools import partial
 from numbers import Real
+from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, blend, identity, standardizer
+from revnorm._affine import AffineMap, identity, mixture, standardizer
 from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import Frame
 from revnorm._layout import Axis
 from revnorm._moments import Moments, statistics
-from revnorm._normalize import apply, normalize, standard
+from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
 
 
@@ -98,11 +99,17 @@ def adain(
     frames = partial(_styled, options=options)
     if isinstance(strength, Real) and strength == 1:
         return normalize(data, frames, target, out=out)[0]
-    strength = data.worked(strength)
-    map = AffineMap.between(*frames(statistics(data), target))
-    map = blend([map, identity(map.center)], [strength, 1 - strength])
-    return apply(map.source, map.target, content, out=out, gaps=where is not None, least=1.0)
+    frames, known = partial(_partly_styled, options=options), statistics(data)
+    return normalize(data, frames, target, strength, known=known, out=out)[0]
 
 
 def _styled(sample: Sample, style: Frame, options: _checks.Options) -> tuple[Frame, Frame]:
     return standard(sample, options), style
+
+
+def _partly_styled(
+    sample: Sample, style: Frame, strength: Any, options: _checks.Options
+) -> tuple[Frame, Frame]:
+    map = AffineMap.between(*_styled(sample, style, options))
+    both = mixture([map, identity(map.center)], [strength, 1 - strength])
+    return both.source, both.target

@@ -303,8 +303,14 @@ def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> Aff
             "`weights` must be one for each of at least one map, "
             f"got {len(weights)} for {len(maps)} maps"
         )
-    xp = _checks.mixture(maps, weights)
+    _checks.mixture(maps, weights)
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
+    return mixture(maps, weights)
+
+
+def mixture(maps: Sequence[AffineMap], weights: Sequence[Any]) -> AffineMap:
+    """The same, of what was looked at already."""
+    xp = array_namespace(maps[0].center)
     scales = [abs(weight * one.scale) for one, weight in zip(maps, weights, strict=True)]
     # Around the center of the steepest map the others' offsets cancel least.
     source, steepest = maps[0].source, scales[0]

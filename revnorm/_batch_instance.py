@@ -4,14 +4,14 @@ from functools import partial
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, blend
+from revnorm._affine import AffineMap, mixture
 from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import UNIT, Frame, carried, mixed
 from revnorm._layout import Axis
-from revnorm._moments import Moments, as_sample, statistics
-from revnorm._normalize import apply, normalize, standard
-from revnorm._sample import Sample, pooled
+from revnorm._moments import Moments, as_sample, statistics, together
+from revnorm._normalize import normalize, standard
+from revnorm._sample import Sample
 
 
 @public
@@ -87,17 +87,13 @@ def batch_instance_norm(
     batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
     both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
     _checks.statistics("batch_moments", batch_moments, x, both)
+    sample = statistics(data)
     if batch_moments is None:
-        sample = statistics(data)
-        batch = standard(pooled(sample, both[:1]), options)
+        batch: Any = standard(together(sample, both[:1]), options)
         frames = partial(_gated, options=options)
-        return normalize(data, frames, batch, gate, scale, bias, known=sample, out=out)[0]
-    gate, scale, bias = data.worked((gate, scale, bias))
-    samples = as_sample(batch_moments, data), statistics(data)
-    maps = [AffineMap.between(standard(sample, options), UNIT) for sample in samples]
-    map = blend(maps, [gate, 1 - gate])
-    target = map.target.affine(scale, bias)
-    return apply(map.source, target, x, out=out, gaps=where is not None, least=1.0)
+    else:
+        batch, frames = as_sample(batch_moments, data), partial(_running, options=options)
+    return normalize(data, frames, batch, gate, scale, bias, known=sample, out=out)[0]
 
 
 def _gated(
@@ -106,3 +102,12 @@ def _gated(
     source = standard(sample, options)
     target = mixed([carried(source, batch, UNIT), UNIT], [gate, 1 - gate])
     return source, target.affine(scale, bias)
+
+
+def _running(
+    sample: Sample, batch: Sample, gate: Any, scale: Any, bias: Any, options: _checks.Options
+) -> tuple[Frame, Frame]:
+    """The same, around whichever center is the better one: the batch's may be any."""
+    maps = [AffineMap.between(standard(one, options), UNIT) for one in (batch, sample)]
+    both = mixture(maps, [gate, 1 - gate])
+    return both.source, both.target.affine(scale, bias)

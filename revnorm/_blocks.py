@@ -8,7 +8,7 @@ rounding. Only eager arrays in the processor's memory are cut up; all others go 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -89,15 +89,13 @@ def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     return _memory.is_cut(x) and math.prod(x.shape[one] for one in axis) > _longest(x, axis)[0]
 
 
-def parts(
-    x: Array, where: Array | None, axis: tuple[int, ...]
-) -> Iterator[tuple[Array, Array | None]]:
-    """`x` and `where` cut along `axis`, at places that depend on the lengths alone."""
+def parts(x: Array, beside: Any, axis: tuple[int, ...]) -> Iterator[tuple[Array, Any]]:
+    """`x` and arrays beside it cut along `axis`, at places that depend on the lengths alone."""
     for cut in _rectangles([x.shape[one] for one in axis], _longest(x, axis)[1]):
         at = [slice(None)] * x.ndim
         for one, piece in zip(axis, cut, strict=True):
             at[one] = piece
-        yield x[tuple(at)], None if where is None else _at(where, tuple(at))
+        yield x[tuple(at)], mapped(partial(_at, cut=tuple(at)), beside)
 
 
 def _longest(x: Array, axis: tuple[int, ...]) -> tuple[int, int]:

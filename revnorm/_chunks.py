@@ -14,55 +14,127 @@ from revnorm._trees import filled, is_array, leaves, mapped
 
 def hold_instances(x: Array, operands: Any, axis: tuple[int, ...], whole: bool) -> bool:
     """Whether a chunk of x knows all of what it needs; without `whole`, it always does."""
+    return are_plain(x, operands) and not (whole and _is_cut(x, axis))
+
+
+def cut_instances(x: Array, operands: Any, axis: tuple[int, ...]) -> bool:
+    """Whether instances of x lie in several chunks, of which each is a NumPy array."""
+    return are_plain(x, operands) and _is_cut(x, axis)
+
+
+def are_plain(x: Array, operands: Any = ()) -> bool:
+    """Whether the chunks of x are NumPy arrays of known sizes, not all of them empty."""
     if not is_dask(x) or type(getattr(x, "_meta", None)) is not np.ndarray:
         return False
     sizes = (size for a in (x, *leaves(operands)) for sizes in a.chunks for size in sizes)
-    cut = whole and any(x.numblocks[i] > 1 for i in axis)
-    return all(map(is_known, sizes)) and 0 not in x.shape and not cut
+    return all(map(is_known, sizes)) and 0 not in x.shape
 
 
 def run(
     on_block: Callable[..., tuple[Any, ...]], x: Array, operands: Any, axis: Any, result: Any
 ) -> tuple[Any, ...]:
-    """What `on_block(x, operands)` gives for each chunk: y or None, then numbers an instance.
-
-    The latter travel as one array of a structured dtype, so that they are taken once.
-    """
-    # Dask would cut x where an operand is cut.
-    given = [a.rechunk(_like(a, x)) for a in leaves(operands)]
-    every = tuple(range(x.ndim))
-    like = mapped(lambda a: np.ones((1,) * a.ndim, a.dtype), (x, operands))
-    y, *fields = on_block(*like)
-    kept = np.dtype([(str(i), a.dtype) for i, a in enumerate(fields) if is_array(a)])
+    """What `on_block(x, operands)` gives for each chunk: y or None, then numbers an instance."""
+    # What goes into a graph had better not hold one.
+    given, operands = [x, *_laid(operands, x)], mapped(_one, operands)
+    y, *fields = on_block(_one(x), operands)
 
     def drawn(block: Any, *others: Any) -> Any:
         return on_block(block, filled(operands, iter(others)))[0]
 
     def measured(block: Any, *others: Any) -> Any:
-        _, *taken = on_block(block, filled(operands, iter(others)))
-        arrays = [a for a in taken if is_array(a)]
-        packed = np.empty(arrays[0].shape, kept)
-        for name, array in zip(kept.names or (), arrays, strict=True):
-            packed[name] = array
-        return packed
+        return _packed(on_block(block, filled(operands, iter(others)))[1:])
 
-    def blockwise(function: Any, dtype: Any, **options: Any) -> Any:
-        pairs = [part for a in (x, *given) for part in (a, every)]
-        meta = np.empty((0,) * x.ndim, dtype)
-        return import_module("dask.array").blockwise(
-            function, every, *pairs, dtype=dtype, meta=meta, **options
-        )
-
-    y = None if y is None else blockwise(drawn, np.dtype(result))
-    if not kept.names:
+    y = None if y is None else _blockwise(drawn, given, np.dtype(result))
+    if not leaves(fields):
         return y, *fields
-    packed = blockwise(measured, kept, adjust_chunks={i: lambda _: 1 for i in axis})
-    count, names = math.prod([x.shape[one] for one in axis]), iter(kept.names)
+    packed = _blockwise(measured, given, _kept(fields), axis)
+    count = math.prod([x.shape[one] for one in axis])
     # The one number among them is how many elements an instance has.
-    return y, *(packed[next(names)] if is_array(a) else a and count for a in fields)
+    return y, *(a if is_array(a) or a is None else count for a in _unpacked(packed, fields))
+
+
+def gathered(
+    taken: Callable[..., Any], pool: Callable[..., Any], x: Array, operands: Any, axis: Any
+) -> Any:
+    """What `pool` makes of the fields that `taken(x, operands)` gives for chunks along `axis`.
+
+    Both keep it at size 1. Chunks without elements are left out.
+    """
+    whole = tuple(
+        tuple(size for size in sizes if size or i not in axis) for i, sizes in enumerate(x.chunks)
+    )
+    x = x.rechunk(whole)
+    given, operands = [x, *_laid(operands, x)], mapped(_one, operands)
+    fields = taken(_one(x), operands)
+
+    def first(block: Any, *others: Any) -> Any:
+        return _packed(taken(block, filled(operands, iter(others))))
+
+    packed = _blockwise(first, given, _kept(fields), axis)
+    packed = packed.rechunk(dict.fromkeys(axis, -1))
+    return elementwise(lambda values: pool(_unpacked(values, fields)), packed, axis=axis)
+
+
+def elementwise(function: Callable[..., Any], *trees: Any, axis: Any = ()) -> Any:
+    """A tuple of arrays that NumPy computes of each chunk in one, `axis` brought to size 1."""
+    arrays = leaves(trees)
+    ndim = max(a.ndim for a in arrays)
+    arrays = [a.reshape((1,) * (ndim - a.ndim) + a.shape) for a in arrays]
+    trees = mapped(_one, trees)
+
+    def quiet(*values: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*filled(trees, iter(values)))
+
+    fields = quiet(*map(_one, arrays))
+    packed = _blockwise(lambda *values: _packed(quiet(*values)), arrays, _kept(fields), axis)
+    return _unpacked(packed, fields)
+
+
+def _is_cut(x: Array, axis: tuple[int, ...]) -> bool:
+    return any(x.numblocks[i] > 1 for i in axis)
+
+
+def _one(array: Array) -> np.ndarray:
+    """An array of one element, by which a function tells what it gives."""
+    return np.ones((1,) * array.ndim, array.dtype)
+
+
+def _laid(operands: Any, x: Array) -> list[Any]:
+    """Operands in chunks like those of x, which Dask would cut where an operand is cut."""
+    return [a.rechunk(_like(a, x)) for a in leaves(operands)]
 
 
 def _like(array: Array, x: Array) -> tuple[Any, ...]:
     """The chunks of x, along the axes on which an array varies."""
     chunks = zip(array.shape, array.chunks, x.chunks, strict=True)
     return tuple(own if size == 1 else other for size, own, other in chunks)
+
+
+def _blockwise(function: Any, arrays: Any, dtype: np.dtype, axis: Any = ()) -> Array:
+    """An array of what a function gives of each chunk, with `axis` at size 1 there."""
+    every = tuple(range(arrays[0].ndim))
+    pairs = [part for a in arrays for part in (a, every)]
+    return import_module("dask.array").blockwise(
+        function, every, *pairs, dtype=dtype, meta=np.empty((0,) * len(every), dtype),
+        adjust_chunks={i: lambda _: 1 for i in axis},
+    )  # fmt: skip
+
+
+# Several arrays travel as one of a structured dtype, so that they are taken once.
+
+
+def _kept(fields: Any) -> np.dtype:
+    return np.dtype([(str(i), a.dtype) for i, a in enumerate(leaves(fields))])
+
+
+def _packed(fields: Any) -> np.ndarray:
+    arrays = leaves(fields)
+    packed = np.empty(np.broadcast_shapes(*(a.shape for a in arrays)), _kept(fields))
+    for i, array in enumerate(arrays):
+        packed[str(i)] = array
+    return packed
+
+
+def _unpacked(packed: Array, fields: Any) -> Any:
+    return filled(fields, (packed[str(i)] for i in range(len(leaves(fields)))))

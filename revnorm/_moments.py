@@ -1,10 +1,11 @@
 """Moments of instances of any length: taken in blocks or parts, merged and pooled."""
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from revnorm import _blocks, _checks, _fields, _registry
+from revnorm import _blocks, _checks, _chunks, _fields, _memory, _registry
 from revnorm._arguments import public
 from revnorm._backward import Step, through
 from revnorm._checks import Array, Data
@@ -14,7 +15,7 @@ from revnorm._place import Whole
 from revnorm._sample import Sample, extent, measure, pooled, reach
 from revnorm._scaling import squarable
 from revnorm._sums import two_sum
-from revnorm._trees import is_array
+from revnorm._trees import is_array, leaves
 
 
 @_registry.add
@@ -167,6 +168,12 @@ def merge(first: Moments, second: Moments, /) -> Moments:
         _checks.fields(one)
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
+    if _chunks.are_plain(first.mean, (*first, *second)):
+        return _chunks.elementwise(_merged, first, second)
+    return _merged(first, second)
+
+
+def _merged(first: Moments, second: Moments) -> Moments:
     xp = array_namespace(first.mean)
     count = first.count + second.count
     weight = second.count / xp.where(count == 0, 1.0, count)
@@ -185,6 +192,27 @@ def statistics(data: Data) -> Sample:
     return Sample(*through(step, data.x, data.where)[1:])
 
 
+def together(sample: Sample, axis: tuple[int, ...]) -> Sample:
+    """The sample that those along some axes make, pooled few at a time."""
+    pivot, rest = sample.pivot, sample[1:]
+
+    def pool(pivot: Array, rest: Any) -> Sample:
+        return _counted(pooled(Sample(pivot, *rest), axis))
+
+    if _chunks.are_plain(pivot, rest):
+        return _chunks.gathered(pool, lambda one: pooled(one, axis), pivot, rest, axis)
+    if _memory.is_cut(*leaves(sample)) and pivot.shape[axis[0]] > _blocks.BLOCK:
+        xp, parts = array_namespace(pivot), list(_blocks.parts(pivot, rest, axis))
+        several = zip(*(pool(*part) for part in parts), strict=True)
+        sample = Sample(*(None if f[0] is None else xp.concat(f, axis=axis[0]) for f in several))
+    return pooled(sample, axis)
+
+
+def in_parts(x: Array, where: Array | None, axis: tuple[int, ...]) -> bool:
+    """Whether an instance is to be measured in parts, which are then pooled."""
+    return _blocks.is_long(x, axis) or _chunks.cut_instances(x, where, axis)
+
+
 def as_sample(moments: Moments, data: Data) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in."""
     xp = array_namespace(data.x)
@@ -194,16 +222,26 @@ def as_sample(moments: Moments, data: Data) -> Sample:
 
 def as_moments(sample: Sample) -> Moments:
     """Moments of the data itself."""
-    pivot, residual, variance, count, power = sample
-    if not is_array(count):
-        count = array_namespace(pivot).ones_like(pivot) * count
+    if _chunks.are_plain(sample.pivot, sample):
+        return _chunks.elementwise(as_moments, sample)
+    pivot, residual, variance, count, power = _counted(sample)
     mean, residual = two_sum(pivot, residual)
     if power is None:
         return Moments(mean, residual, variance, count)
     return Moments(mean / power, residual / power, variance / power / power, count)
 
 
+def _counted(sample: Sample) -> Sample:
+    """The same sample, its count an array."""
+    if is_array(sample.count):
+        return sample
+    ones = array_namespace(sample.pivot).ones_like(sample.pivot)
+    return sample._replace(count=ones * sample.count)
+
+
 def _taken(data: Data, x: Array, where: Array | None, **_: Any) -> tuple[Any, ...]:
+    if _chunks.cut_instances(x, where, data.axis):
+        return None, *_of_chunks(data, x, where)
     if not _blocks.is_long(x, data.axis):
         return _measured(data, x, where)
     parts = list(_blocks.parts(x, where, data.axis))
@@ -216,17 +254,32 @@ def _taken(data: Data, x: Array, where: Array | None, **_: Any) -> tuple[Any, ..
     return None, *whole, power
 
 
-def _measured(data: Data, x: Array, where: Array | None, power: Array | None = None) -> Any:
-    def kernel(place: Whole, x: Array, where: Array | None, power: Array | None) -> Any:
-        return None, *measure(place, x, where, data.recipe, power)[0]
+def _of_chunks(data: Data, x: Array, where: Array | None) -> Sample:
+    """The sample of instances that lie in several of Dask's chunks."""
+    axis, size = data.axis, math.prod([x.shape[one] for one in data.axis])
+    # A graph had better not hold another.
+    data = data._replace(x=None, where=None)
 
-    given = dict(axis=data.axis, dtype=data.recipe.work, narrow=data.recipe.widened)
+    def taken(block: Array, where: Array | None) -> Sample:
+        return _counted(Sample(*_taken(data, block, where)[1:]))
+
+    whole = _chunks.gathered(taken, lambda one: pooled(one, axis), x, where, axis)
+    return whole if where is not None else whole._replace(count=size)
+
+
+def _measured(data: Data, x: Array, where: Array | None, power: Array | None = None) -> Any:
+    recipe = data.recipe
+
+    def kernel(place: Whole, x: Array, where: Array | None, power: Array | None) -> Any:
+        return None, *measure(place, x, where, recipe, power)[0]
+
+    given = dict(axis=data.axis, dtype=recipe.work, narrow=recipe.widened)
     return _blocks.run(kernel, x, where, power, **given)
 
 
 def _joint_power(data: Data, parts: Any) -> Array:
     """The power of two for all parts of the same instances."""
-    xp = array_namespace(data.x)
+    xp = array_namespace(parts[0][0])
 
     def kernel(place: Whole, x: Array, where: Array | None) -> Any:
         return None, *extent(array_namespace(x), x, where, place.axis)

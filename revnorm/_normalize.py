@@ -5,6 +5,7 @@ y = (x − mean) / sqrt(variance + eps) in the frame of x, then the same in that
 
 import math
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 from revnorm import _blocks, _checks
@@ -12,7 +13,7 @@ from revnorm._backward import Step, through
 from revnorm._checks import Array, Data, Options
 from revnorm._frames import UNIT, Frame, Line, line
 from revnorm._libraries import array_namespace
-from revnorm._moments import statistics
+from revnorm._moments import in_parts, statistics
 from revnorm._place import Whole
 from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible
@@ -57,9 +58,10 @@ def normalize(
 ) -> tuple[Array, Any]:
     """x carried by the map between the frames that its statistics make; with `keep` these too."""
     x, where, axis, _, recipe = data
+    gaps = where is not None
     if known is not None:
-        source, target = frames(known, *data.worked(operands))
-        return apply(source, target, x, out=out, gaps=where is not None, least=1.0), known
+        worked = data.worked(operands)
+        return _drawn(frames, x, known, *worked, out=out, gaps=gaps, least=1.0), known
     _checks.writable(out, x)
 
     def lowered(sample: Sample, *operands: Any) -> Line:
@@ -68,21 +70,21 @@ def normalize(
 
     def kernel(place: Whole, x: Array, where: Array | None, keep: bool, *operands: Any) -> Any:
         sample, d = measure(place, x, where, recipe)
-        y = place.draw(d, lowered(sample, *operands), where is not None)
+        y = place.draw(d, lowered(sample, *operands), gaps)
         return (y, *sample) if keep else (y,)
 
     def forward(x: Array, where: Any, *operands: Any, out: Any = None, keep: bool = True) -> Any:
-        if _blocks.is_long(x, axis):
+        if in_parts(x, where, axis):
             sample = statistics(data._replace(x=x, where=where))
-            ends = frames(sample, *data.worked(operands))
-            return apply(*ends, x, out=out, gaps=where is not None, least=1.0), *sample
+            worked = data.worked(operands)
+            return _drawn(frames, x, sample, *worked, out=out, gaps=gaps, least=1.0), *sample
         given = dict(axis=axis, dtype=recipe.work, out=out, narrow=recipe.widened)
         return _blocks.run(kernel, x, where, keep, *operands, **given)
 
     def again(sample: Sample, *operands: Any) -> Line:
         return lowered(sample, *data.worked(operands))
 
-    step = Step(forward, again, axis, recipe.work, recipe.accumulate, where is not None)
+    step = Step(forward, again, axis, recipe.work, recipe.accumulate, gaps)
     y, *fields = through(step, x, where, *operands, out=out, keep=keep)
     return y, Sample(*fields) if fields else None
 
@@ -97,10 +99,7 @@ def apply(
     gaps: bool = False,
     least: float = 0.0,
 ) -> Array:
-    """x carried from one frame to another, rounded to `dtype` or that of x.
-
-    The results are wanted to the precision of their instance's largest, or that of `least`.
-    """
+    """x carried from one frame to another, as by those that operands make."""
     xp = array_namespace(x)
     dtype = x.dtype if dtype is None else dtype
     _checks.writable(out, x, dtype)
@@ -108,29 +107,48 @@ def apply(
         room = None if out is None else xp.reshape(out, (1,))
         y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
         return xp.reshape(y, ()) if out is None else out
-    unit: Array = source.unit
-    work = _checks.wider(xp, _checks.wider(xp, x.dtype, unit.dtype), dtype)
+    source, target = mapped(lambda a: _checks.aligned(xp, a, x.ndim), (source, target))
+    given = dict(dtype=dtype, out=out, gaps=gaps, least=least)
+    return _drawn(lambda *ends: ends, x, source, target, **given)
+
+
+def _drawn(
+    frames: Callable[..., tuple[Frame, Frame]],
+    x: Array,
+    *operands: Any,
+    dtype: Any = None,
+    out: Array | None = None,
+    gaps: bool = False,
+    least: float = 0.0,
+) -> Array:
+    """x carried between the frames that operands make, rounded to `dtype` or that of x.
+
+    The results are wanted to the precision of their instance's largest, or that of `least`.
+    """
+    xp = array_namespace(x)
+    dtype = x.dtype if dtype is None else dtype
+    _checks.writable(out, x, dtype)
+    fields = leaves(operands)
+    work = reduce(partial(_checks.wider, xp), [a.dtype for a in fields], x.dtype)
+    work = _checks.wider(xp, work, dtype)
     widened = dtype != work == xp.float64
+    shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
 
-    def lowered(_: Any, source: Frame, target: Frame, least: float | None = None) -> Line:
-        return _around_center(source, target, widened, least)
+    def lowered(_: Any, *operands: Any, least: float | None = None) -> Line:
+        source, target = frames(*operands)
+        return _around_center(source, target.solid(source.unit), widened, least)
 
-    def kernel(place: Whole, x: Array, source: Frame, target: Frame) -> Any:
-        drawn = lowered(None, source, target, least if place.looks else None)
+    def kernel(place: Whole, x: Array, *operands: Any) -> Any:
+        drawn = lowered(None, *operands, least=least if place.looks else None)
         scaled = x if drawn.power_in is None else x * drawn.power_in
         return (place.draw(place.minus(scaled, drawn.pivot), drawn, gaps),)
 
-    target = target.solid(source.unit)
-    source, target = mapped(lambda a: _checks.aligned(xp, a, x.ndim), (source, target))
-    fields = leaves((source, target))
-    shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
-
-    def forward(x: Array, _: Any, *ends: Frame, out: Any = None, keep: bool = True) -> Any:
+    def forward(x: Array, _: Any, *operands: Any, out: Any = None, keep: bool = True) -> Any:
         given = dict(axis=shared, dtype=work, out=out, result=dtype, whole=False)
-        return _blocks.run(kernel, x, *ends, **given)
+        return _blocks.run(kernel, x, *operands, **given)
 
     step = Step(forward, lowered, shared, work, widened, gaps)
-    return through(step, x, None, source, target, out=out)[0]
+    return through(step, x, None, *operands, out=out)[0]
 
 
 def _around_center(source: Frame, target: Frame, widened: bool, least: float | None) -> Line:

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from revnorm import _blocks, _checks
+from revnorm import _blocks, _checks, _chunks
 from revnorm._affine import AffineMap
 from revnorm._arguments import public
 from revnorm._checks import Array, Data
@@ -108,6 +108,12 @@ def _last(data: Data) -> Array:
         last = x[tuple(slice(-1, None) if i in axis else slice(None) for i in range(x.ndim))]
         return xp.astype(last, data.recipe.work, copy=True)
 
+    if _chunks.are_plain(x, where):
+        for one in reversed(axis):
+            along = partial(_last_of, axis=(one,))
+            x, where = _chunks.gathered(along, partial(_last_pair, along), x, where, (one,))
+        return xp.astype(x, data.recipe.work, copy=False)
+
     def kernel(place: Whole, x: Array, where: Array | None) -> Any:
         return None, *_last_of(x, where, place.axis)
 
@@ -117,6 +123,10 @@ def _last(data: Data) -> Array:
         _, last, seen = _blocks.run(kernel, *part, axis=axis, dtype=data.recipe.work)
         found = xp.where(seen, last, found)
     return found
+
+
+def _last_pair(along: Any, fields: Any) -> Any:
+    return along(*fields)
 
 
 def _last_of(x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:

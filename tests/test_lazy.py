@@ -304,18 +304,68 @@ def test_onnx_model_of_every_function(backend, function):
 @pytest.mark.backends("dask")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_few_tasks_a_chunk(backend, dtype):
-    """Instances that lie whole in a chunk take one task there; each further chunk a handful."""
+    """One measures a chunk, and one draws it."""
     da = pytest.importorskip("dask.array")
 
     def tasks(norm, shape, chunks):
         x = da.zeros(shape, chunks=chunks, dtype=dtype)
         return len(dict(norm(x, axis=1).__dask_graph__()))
 
-    for norm in (rn.instance_norm, lambda x, axis: rn.revin(x, axis=axis)[0]):
-        assert tasks(norm, (100, 64, 10), (1, 64, 10)) <= 4 * 100
+    for norm in (
+        rn.instance_norm,
+        lambda x, axis: rn.revin(x, axis=axis)[0],
+        lambda x, axis: rn.revin(x, axis=axis, center="last", where=x > 0)[0],
+        lambda x, axis: rn.adain(x, x, axis=axis, strength=0.5),
+        lambda x, axis: rn.batch_instance_norm(x, 0.5, axis=axis, batch_axis=0),
+    ):
+        assert tasks(norm, (100, 64, 10), (1, 64, 10)) <= 16 * 100
         few, many = (tasks(norm, (8, length, 10), (8, 16, 10)) for length in (1600, 3200))
-        # A sum in float64 keeps its errors, which takes more steps.
-        assert many - few <= (16 if dtype == "float32" else 25) * 100
+        assert many - few <= 8 * 100
+
+
+@pytest.mark.backends("dask")
+def test_merges_make_short_graphs(backend):
+    """Of a few tasks each, that hold no graph themselves."""
+    da = pytest.importorskip("dask.array")
+    pickle = pytest.importorskip("cloudpickle")
+    x = sample((4, 200), mean=3.0).astype(np.float64)
+    parts = [rn.moments(da.from_array(x[:, i : i + 10]), axis=1) for i in range(0, 200, 10)]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = rn.merge(whole, part)
+    graph = dict(whole.variance.__dask_graph__())
+    assert len(graph) <= 20 * 16
+    assert max(len(pickle.dumps(task)) for task in graph.values()) < 20_000
+    expected = rn.moments(x, axis=1)
+    # As many merges, of a few roundings each.
+    np.testing.assert_allclose(whole.mean.compute(), expected.mean, rtol=20 * 2.0**-52)
+    np.testing.assert_allclose(whole.variance.compute(), expected.variance, rtol=20 * 2.0**-52)
+
+
+EMPTY = [
+    ((2, 2), (3,), (0, 2, 4), (5,)),
+    ((4,), (3,), (0, 6), (0, 5)),
+    ((2, 0, 2), (0, 1, 2), (2, 0, 4), (5, 0)),
+    ((0, 4), (3, 0), (6,), (5,)),
+]
+
+
+@pytest.mark.backends("dask")
+@pytest.mark.parametrize("chunks", EMPTY, ids=str)
+@over(FUNCTIONS)
+def test_chunks_without_elements(backend, function, chunks):
+    """Along what is reduced or not, of the data; operands lie in one chunk each."""
+    da = pytest.importorskip("dask.array")
+    y = function.call(
+        da.from_array(X, chunks=chunks), **backend.asarrays(function.operands, "float32")
+    )
+    assert y.chunks == da.from_array(X, chunks=chunks).chunks
+    agree(backend, function, np.asarray(y))
+    x = da.from_array(X, chunks=chunks)
+    for axis in (2, (2, 3), (0, 1, 2, 3)):
+        for one, other in zip(rn.moments(x, axis=axis), rn.moments(X, axis=axis), strict=True):
+            # Pooled in parts in float64, of data of about 1.
+            np.testing.assert_allclose(one, other, rtol=0, atol=16 * 2.0**-52)
 
 
 @pytest.mark.backends("dask")
