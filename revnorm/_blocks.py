@@ -17,7 +17,7 @@ import numpy as np
 from revnorm import _chunks, _memory
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
-from revnorm._place import Block, Lanes, Whole
+from revnorm._place import Block, Lanes, Rows, Whole
 from revnorm._rounding import rounded
 from revnorm._trees import filler, is_array, leaves, mapped
 
@@ -188,8 +188,9 @@ def _plan(
         axis = ()
     kept = tuple(i for i in memory if i not in axis)
     length = math.prod(shape[one] for one in axis)
+    place: Block
     if axis and widened and inner >= CHANNELS:
-        order, at, place = (*axis, *kept), 0, Block((0,))
+        order, at, place = (*axis, *kept), 0, Rows((0,))
     elif axis:
         order, at, place = (*kept, *axis), len(kept), Lanes((len(kept),))
     else:
