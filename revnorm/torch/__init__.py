@@ -1,0 +1,5 @@
+"""Layers for PyTorch: the functions of this package as modules that replace those in use."""
+
+from revnorm.torch._instance import InstanceNorm
+
+__all__ = ["InstanceNorm"]
