@@ -52,9 +52,12 @@ def has_channels(channel_axis: int | None, layout: Any) -> None:
         )
 
 
-def has_batch(channel_axis: int | None, batch_axis: int | None, layout: Any) -> None:
-    if channel_axis is None or batch_axis is None:
-        raise ValueError(f"`layout` must name a batch, N or B, and channels, C, got {layout!r}")
+def is_whole(axis: tuple[int, ...], *ends: int | None, layout: Any) -> None:
+    """Raises unless a layout has a batch, channels and what an instance reduces."""
+    if not axis or None in ends:
+        raise ValueError(
+            f"`layout` must name a batch, N or B, channels, C, and axes to reduce, got {layout!r}"
+        )
 
 
 def initial(name: str, value: Any) -> Any:
