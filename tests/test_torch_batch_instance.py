@@ -111,6 +111,12 @@ def test_the_gate_stays_within_bounds(lr, look):
     assert found.is_leaf
 
 
+def test_a_compiled_layer_stays_within_bounds():
+    layer, _, raw = stepped(1e3)
+    torch.compile(layer, fullgraph=True, backend="aot_eager")(sample(4, 3, 5, 6))
+    close(dict(layer.named_parameters())["gate"].detach(), raw.clamp(0, 1), rtol=0, atol=0)
+
+
 def test_evaluation_right_after_a_step_is_within_bounds():
     layer, _, raw = stepped(1e3)
     x = sample(4, 3, 5, 6)

@@ -50,7 +50,8 @@ def known(layer: Any, ndim: int, channel_axis: int) -> Moments:
     """A layer's running statistics, laid out for data of so many axes."""
     shape = [1] * ndim
     shape[channel_axis] = -1
-    mean, variance = layer.running_mean.reshape(shape), layer.running_var.reshape(shape)
+    # Copies, as a batch in training may move the buffers before this call's backward.
+    mean, variance = (one.clone().reshape(shape) for one in (layer.running_mean, layer.running_var))
     return Moments(mean, torch.zeros_like(mean), variance, torch.ones_like(mean))
 
 
