@@ -267,3 +267,10 @@ def test_processes_have_the_statistics_of_all_data(tmp_path):
     for state in in_two_processes(_trained, tmp_path):
         close(state["running_mean"], whole.mean((0, 2, 3)))
         close(state["running_var"], whole.var((0, 2, 3)))
+
+
+def test_an_empty_batch():
+    layer = layer_of("NCHW")
+    with pytest.raises(ValueError, match=r"`x` must have an element along `axis` \(0, 2, 3\)"):
+        layer(sample(0, 3, 4, 5))
+    assert layer.eval()(sample(0, 3, 4, 5)).shape == (0, 3, 4, 5)

@@ -192,6 +192,16 @@ def test_one_element(tracked):
     assert not tracked or layer.running_var.isfinite().all()
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_an_empty_batch_leaves_no_trace(momentum):
+    layer = InstanceNorm(3, layout="NCHW", track_running_stats=True, momentum=momentum)
+    randomized(layer)(sample(2, 3, 4, 5))
+    before = copy.deepcopy(layer.state_dict())
+    assert layer(sample(0, 3, 4, 5)).shape == (0, 3, 4, 5)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize("eps", [1e-30, 1e-5, 1e3, 1e30])
 def test_eps_of_any_size(eps):
     x = sample(2, 3, 40)
@@ -396,6 +406,13 @@ def test_another_number_of_axes(num_channels):
     layer = InstanceNorm(num_channels, layout="NCHW")
     with pytest.raises(ValueError, match=r"4 axes, those of layout 'NCHW', got shape \(3, 4, 5\)"):
         layer(sample(3, 4, 5))
+
+
+@pytest.mark.parametrize("num_channels", [None, 3])
+def test_a_channel_axis_out_of_bounds(num_channels):
+    layer = InstanceNorm(num_channels, axis=-1, channel_axis=-3)
+    with pytest.raises(rn.AxisError, match="`channel_axis` must lie within an array of 2 dim"):
+        layer(sample(3, 4))
 
 
 def test_integers_are_refused():
