@@ -143,6 +143,19 @@ def test_a_gate_on_a_bound_is_not_stuck(training):
     assert (layer.gate < 0.9).all()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gate_beyond_a_bound_has_the_gradient_of_the_bound(training):
+    gradients = []
+    for start in (1.5, 1.0):
+        layer = BatchInstanceNorm(3, layout="NCHW").double().train(training)
+        gate = dict(layer.named_parameters())["gate"]
+        nn.init.constant_(gate, start)
+        y = layer(sample(4, 3, 5, 6)) * sample(4, 3, 5, 6, seed=1)
+        gradients += torch.autograd.grad(y.sum(), gate)
+    assert gradients[0].all()
+    close(*gradients, rtol=0, atol=0)
+
+
 def test_the_steps_are_those_of_the_published_loop():
     """Which clips the gate after each step."""
     ours, theirs = layer_of("NCHW"), layer_of("NCHW")
