@@ -133,19 +133,29 @@ def test_a_buffer_is_float32_and_a_parameter_too():
 
 
 @pytest.mark.parametrize("letters", FORMATS)
-def test_matlab_formats(letters):
+def test_matlab_instance_normalization_layer(letters):
+    """Its formula, with scale and offset as MATLAB keeps them, loaded before the first call."""
     sizes = {"B": 4, "C": 3}
-    x = sample(*[sizes.get(letter, 2 + i) for i, letter in enumerate(letters)])
+    x = sample(*[sizes.get(letter, 2 + i) for i, letter in enumerate(letters)]).requires_grad_()
     layer = InstanceNorm(layout=letters, dtype=torch.float64)
-    layer(x)
-    y = randomized(layer)(x)
+    scale, offset = (sample(1, 1, 3, seed=seed) for seed in (1, 2))
+    layer.load_state_dict({"weight": scale.ravel(), "bias": offset.ravel()})
+    y = layer(x)
     kept = [letters.index(letter) for letter in "BC" if letter in letters]
     order = [*kept, *(i for i in range(len(letters)) if i not in kept)]
     laid = x.permute(order).reshape(4 if "B" in letters else 1, 3, -1)
     mean, variance = laid.mean(2, keepdim=True), laid.var(2, correction=0, keepdim=True)
     expected = (laid - mean) / (variance + 1e-5).sqrt()
     expected = expected * layer.weight[:, None] + layer.bias[:, None]
-    close(y.permute(order).reshape(expected.shape), expected)
+    found = y.permute(order).reshape(expected.shape)
+    close(found, expected)
+    operands, cotangent = [x, *layer.parameters()], sample(*expected.shape, seed=3)
+    for one in zip(
+        torch.autograd.grad(found, operands, cotangent),
+        torch.autograd.grad(expected, operands, cotangent),
+        strict=True,
+    ):
+        close(*one)
 
 
 @TRACKED
