@@ -99,11 +99,12 @@ def empty_like(x: Array, dtype: Any) -> Array:
     size = math.prod(x.shape) * dtype.itemsize
     if size < HUGE:
         return torch.empty_like(x, dtype=dtype)
-    lying = order(x)
-    room = torch.from_numpy(np.empty(size, np.uint8)).view(dtype)
-    return room.reshape([x.shape[i] for i in lying]).permute(
-        [lying.index(i) for i in range(x.ndim)]
-    )
+    steps, step = [0] * x.ndim, 1
+    for i in reversed(order(x)):
+        steps[i], step = step, step * x.shape[i]
+    # No view of the room: autograd forbids to change one of several results that are views.
+    room = torch.from_numpy(np.empty(size, np.uint8)).untyped_storage()
+    return torch.empty(0, dtype=dtype).set_(room, 0, x.shape, steps)
 
 
 def large_like(x: Array) -> Array | None:
