@@ -10,6 +10,7 @@ from revnorm.keras import InstanceNormalization
 from systems_keras import (
     BACKEND,
     TRAINS,
+    UNKNOWN_SIZES,
     WIDE,
     Contributed,
     Grouped,
@@ -205,6 +206,7 @@ def test_symbolic_shapes():
     assert InstanceNormalization().compute_output_shape((None, 4, 3)) == (None, 4, 3)
 
 
+@UNKNOWN_SIZES
 def test_inside_a_model_of_unknown_sizes():
     class Model(keras.Model):
         def __init__(self):

@@ -13,6 +13,7 @@ from systems_keras import (
     BACKEND,
     CLOSE,
     TRAINS,
+    UNKNOWN_SIZES,
     WIDE,
     assert_alike,
     keras,
@@ -237,8 +238,13 @@ def test_a_call_of_a_model_stands_alone():
     model.norm(x)
     close(model(x), x)
     close(model(x), x)
-    assert model(keras.Input((None, 3))).shape == (None, None, 3)
+    assert model(keras.Input((8, 3))).shape == (None, 8, 3)
     close(model.predict(x, verbose=0), x)
+
+
+@UNKNOWN_SIZES
+def test_a_model_of_unknown_sizes():
+    assert Forecaster()(keras.Input((None, 3))).shape == (None, None, 3)
 
 
 def test_two_in_flight_in_a_model_are_refused():
