@@ -108,7 +108,7 @@ def test_models_of_kerasfactory_load(tmp_path):
     _, theirs = layers(affine=True)
     model = model_of(theirs)
     model.save(tmp_path / "model.keras")
-    custom = {NAME: ReversibleInstanceNorm, "ReversibleInstanceNorm": ReversibleInstanceNorm}
+    custom = {NAME: ReversibleInstanceNorm}
     registered = keras.saving.get_custom_objects()
     kept = registered.pop(NAME)
     try:
@@ -235,11 +235,21 @@ class Forecaster(keras.Model):
 def test_a_call_of_a_model_stands_alone():
     model = Forecaster()
     x = values(2, 8, 3)
-    model.norm(x)
     close(model(x), x)
+    model.norm(x)
     close(model(x), x)
     assert model(keras.Input((8, 3))).shape == (None, 8, 3)
     close(model.predict(x, verbose=0), x)
+
+
+def test_a_trial_that_breaks_off_leaves_nothing():
+    """Keras tries a model on PyTorch's meta device, and on others where that fails."""
+
+    def refuse(norm, x):
+        if getattr(x, "is_meta", False):
+            raise NotImplementedError
+
+    assert Forecaster(refuse)(keras.Input((8, 3))).shape == (None, 8, 3)
 
 
 @UNKNOWN_SIZES
@@ -427,3 +437,17 @@ def test_errors_say_what_is_required(symbolic):
     for wrong in (0, 3.0, None):
         with pytest.raises(ValueError, match="`num_features` must be a positive int"):
             ReversibleInstanceNorm(wrong)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="Keras exports to ONNX through PyTorch")
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter, which calls itself deprecated
+def test_exported_to_onnx(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model = model_of(ReversibleInstanceNorm(3, affine=True))
+    x = values(4, 8, 3)
+    model(x)
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    for batch in (x, x[:3]):
+        (found,) = session.run(None, {session.get_inputs()[0].name: batch})
+        close(found, batch)
