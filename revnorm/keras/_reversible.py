@@ -48,7 +48,7 @@ class Undo:
 class _Pending(NamedTuple):
     """The last statistics, and how many calls made some since they were last asked for."""
 
-    statistics: list[Any]
+    statistics: Sequence[Any]
     calls: int
     asked: bool = False
 
@@ -224,20 +224,23 @@ class ReversibleInstanceNorm(keras.layers.Layer):
         if self.non_norm:
             y = x
         elif mode == "norm":
-            y, statistics = self._normalized(x, mask)
+            y, norm_map = self._normalized(x, mask)
             if return_statistics:
-                return [keras.ops.cast(y, self.compute_dtype), *statistics]
-            self._remember(statistics)
+                # All of one shape, with the batch's axis: a model may return them, or take them in.
+                shape = norm_map.center.shape
+                fields = [keras.ops.broadcast_to(field, shape) for field in norm_map]
+                return [keras.ops.cast(y, self.compute_dtype), *fields]
+            self._remember(norm_map)
         else:
             if statistics is None:
                 statistics = self._recalled(x)
             y = rn.AffineMap(*statistics).inv(x)
         return keras.ops.cast(y, self.compute_dtype)
 
-    def _normalized(self, x: Array, mask: Array | None) -> tuple[Array, list[Array]]:
+    def _normalized(self, x: Array, mask: Array | None) -> tuple[Array, rn.AffineMap]:
         self._check_shape(x.shape)
         channel_axis = x.ndim - 1
-        y, norm_map = rn.revin(
+        return rn.revin(
             x,
             _tensors.value(self.affine_weight),
             _tensors.value(self.affine_bias),
@@ -247,9 +250,6 @@ class ReversibleInstanceNorm(keras.layers.Layer):
             center="last" if self.subtract_last else "mean",
             where=_tensors.observed(mask, x, channel_axis),
         )
-        # All of one shape, with the batch's axis: a model may return them, or take them in.
-        shape = norm_map.center.shape
-        return y, [keras.ops.broadcast_to(field, shape) for field in norm_map]
 
     def _check_shape(self, shape: Any) -> None:
         _tensors.reduced(shape, len(shape) - 1)
@@ -287,7 +287,7 @@ class ReversibleInstanceNorm(keras.layers.Layer):
         # Keras tries a model on PyTorch's meta device first, which may break off.
         return place, f"revnorm_{id(self)}_{getattr(x, 'is_meta', False)}"
 
-    def _remember(self, statistics: list[Array]) -> None:
+    def _remember(self, statistics: Sequence[Array]) -> None:
         place, name = self._place(statistics[0])
         if place is self._threads and _tensors.is_traced(statistics[0]):
             return
@@ -295,7 +295,7 @@ class ReversibleInstanceNorm(keras.layers.Layer):
         calls = 1 if last is None or last.asked else last.calls + 1
         setattr(place, name, _Pending(statistics, calls))
 
-    def _recalled(self, x: Array) -> list[Array]:
+    def _recalled(self, x: Array) -> Sequence[Array]:
         place, name = self._place(x)
         last = getattr(place, name, None)
         if last is None or (place is self._threads and _tensors.is_traced(x)):
