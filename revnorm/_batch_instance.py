@@ -9,7 +9,8 @@ from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import UNIT, Frame, carried, mixed
 from revnorm._layout import Axis
-from revnorm._moments import Moments, as_sample, statistics, together
+from revnorm._libraries import array_namespace
+from revnorm._moments import Moments, as_moments, as_sample, statistics, together
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
 
@@ -87,13 +88,44 @@ def batch_instance_norm(
     batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
     both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
     _checks.statistics("batch_moments", batch_moments, x, both)
-    sample = statistics(data)
     if batch_moments is None:
-        batch: Any = standard(together(sample, both[:1]), options)
-        frames = partial(_gated, options=options)
-    else:
-        batch, frames = as_sample(batch_moments, data), partial(_running, options=options)
-    return normalize(data, frames, batch, gate, scale, bias, known=sample, out=out)[0]
+        return _within_batch(data, both[:1], gate, scale, bias, out=out)[0]
+    batch, frames = as_sample(batch_moments, data), partial(_running, options=options)
+    ends = (batch, gate, scale, bias)
+    return normalize(data, frames, *ends, known=statistics(data), out=out)[0]
+
+
+@public
+def measured(
+    x: Array,
+    gate: Array,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    *,
+    axis: Axis,
+    batch_axis: int,
+    channel_axis: int,
+    eps: float = 1e-5,
+) -> tuple[Array, Moments]:
+    """Batch-Instance norm, and the batch's moments, which running statistics follow."""
+    options = _checks.options(eps=eps)
+    data, gate, scale, bias = _checks.data(
+        x, axis, channel_axis, options=options, gate=gate, scale=scale, bias=bias
+    )
+    y, batch = _within_batch(data, (batch_axis,), gate, scale, bias)
+    return y, as_moments(batch)
+
+
+def _within_batch(
+    data: _checks.Data, batch_axes: tuple[int, ...], *parameters: Any, out: Array | None = None
+) -> tuple[Array, Sample]:
+    """The blend by the batch's own statistics, and these."""
+    _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
+    sample = statistics(data)
+    batch = together(sample, batch_axes)
+    frames = partial(_gated, options=data.options)
+    ends = (standard(batch, data.options), *parameters)
+    return normalize(data, frames, *ends, known=sample, out=out)[0], batch
 
 
 def _gated(

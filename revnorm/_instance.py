@@ -6,7 +6,7 @@ from revnorm import _checks
 from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._layout import Axis
-from revnorm._moments import Moments, as_sample
+from revnorm._moments import Moments, as_moments, as_sample
 from revnorm._normalize import affine, normalize
 
 
@@ -105,3 +105,20 @@ def instance_norm(
         _checks.beside_moments(options.correction, where=where)
         known = as_sample(moments, data)
     return normalize(data, partial(affine, options=options), scale, bias, known=known, out=out)[0]
+
+
+@public
+def measured(
+    x: Array,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    *,
+    axis: Axis,
+    channel_axis: int | None = None,
+    eps: float = 1e-5,
+) -> tuple[Array, Moments]:
+    """Instance norm, and the moments that it took: what running statistics need, in one pass."""
+    options = _checks.options(eps=eps)
+    data, scale, bias = _checks.data(x, axis, channel_axis, options=options, scale=scale, bias=bias)
+    y, sample = normalize(data, partial(affine, options=options), scale, bias, keep=True)
+    return y, as_moments(sample)
