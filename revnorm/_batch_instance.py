@@ -13,6 +13,7 @@ from revnorm._libraries import array_namespace
 from revnorm._moments import Moments, as_moments, as_sample, statistics, together
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
+from revnorm._trees import is_array
 
 
 @public
@@ -131,9 +132,23 @@ def _within_batch(
 def _gated(
     sample: Sample, batch: Frame, gate: Any, scale: Any, bias: Any, options: _checks.Options
 ) -> tuple[Frame, Frame]:
-    source = standard(sample, options)
-    target = mixed([carried(source, batch, UNIT), UNIT], [gate, 1 - gate])
+    source, own = standard(sample, options), UNIT
+    if is_array(sample.count):
+        source, own = _unobserved(sample.count == 0, source, batch)
+    target = mixed([carried(source, batch, UNIT), own], [gate, 1 - gate])
     return source, target.affine(scale, bias)
+
+
+def _unobserved(empty: Array, source: Frame, batch: Frame) -> tuple[Frame, Frame]:
+    """Frames of maps that leave empty instances as they are, around the center of the batch."""
+    xp = array_namespace(source.unit)
+
+    def chosen(there: Frame, here: Frame) -> Frame:
+        ends = zip(there[:3], here.solid(source.unit)[:3], strict=True)
+        origin, residual, unit = (xp.where(empty, a, b) for a, b in ends)
+        return Frame(origin, residual, unit, here.power)
+
+    return chosen(batch.at(source.power), source), chosen(batch.at(None), UNIT)
 
 
 def _running(

@@ -20,7 +20,7 @@ from revnorm import _checks
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
-from revnorm._scaling import ordinary, squarable
+from revnorm._scaling import ordinary, squarable, summable
 from revnorm._sums import divisor, total
 from revnorm._tracing import constant
 from revnorm._trees import is_array
@@ -251,8 +251,9 @@ def reach(xp: Any, low: Array, high: Array) -> Array:
 
 
 def power_for(xp: Any, low: Array, high: Array) -> Array:
-    """The power of two for data in a range; one number squares to nothing, and needs none."""
-    return constant(xp.where(low == high, 1.0, squarable(xp, reach(xp, low, high))))
+    """The power of two for data in a range; one number alone is added, and squares to nothing."""
+    top = reach(xp, low, high)
+    return constant(xp.where(low == high, summable(xp, top), squarable(xp, top)))
 
 
 def between(xp: Any, a: Array, low: Array, high: Array) -> Array:

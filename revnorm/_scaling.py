@@ -20,6 +20,12 @@ def squarable(xp: Any, reach: Array) -> Array:
     return xp.where(reach > edge, 1 / step, usual)
 
 
+def summable(xp: Any, reach: Array) -> Array:
+    """A power of two with which billions of magnitudes up to `reach` may be added."""
+    top = _exponent(xp, reach)
+    return xp.where(reach > 2.0 ** (top * 3 // 4), xp.full_like(reach, 2.0 ** -(top // 4)), 1.0)
+
+
 def ordinary(xp: Any, near: Array, square: Array) -> Array:
     """Whether data with that mean and square deviation need no power, nor a more careful mean."""
     edge = 2.0 ** (_exponent(xp, square) * 5 // 8)

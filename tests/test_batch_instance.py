@@ -73,3 +73,24 @@ def test_an_empty_batch_has_no_statistics(backend):
     x = backend.asarray(X[:0])
     with pytest.raises(ValueError, match=r"`x` must have an element along `axis` \(0, 2, 3\)"):
         rn.batch_instance_norm(x, 0.5, **OPTIONS)
+
+
+def test_unobserved_instance_far_from_zero(backend):
+    """It is left as it is by its own map, and read around the center of the batch by the other."""
+    dtype = backend.widest
+    x = np.full((3, 4), -1.0, dtype=dtype)
+    x[:2] += 2.0**-20 * np.arange(4)
+    where = np.asarray([[True], [True], [False]])
+    y = rn.batch_instance_norm(
+        backend.asarray(x, dtype),
+        0.5,
+        axis=1,
+        batch_axis=0,
+        where=backend.asarray(where),
+        eps=1e-12,
+    )
+    seen = x[:2].astype(np.longdouble)
+    batch = (x[2] - seen.mean()) / np.sqrt(seen.var() + 1e-12)
+    expected = (batch + x[2]) / 2
+    rounding = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(backend.to_numpy(y)[2], expected.astype(dtype), rtol=rounding)

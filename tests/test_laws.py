@@ -280,6 +280,17 @@ def test_constant_instance_far_beyond_the_root_of_eps(backend, precision, eps_mo
     np.testing.assert_allclose(backend.to_numpy(norm_map.scale), 5.8e-30**-0.5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["full", "native"])
+@pytest.mark.parametrize("length", [2, 300])
+def test_constant_instance_of_the_largest_number(backend, precision, length):
+    """Its sum is beyond the largest."""
+    largest = float(np.finfo(np.float32).max)
+    x = backend.asarray(np.full((2, length), largest, dtype=np.float32))
+    y, norm_map = rn.revin(x, axis=1, precision=precision)
+    assert not backend.to_numpy(y).any()
+    np.testing.assert_array_equal(backend.to_numpy(norm_map.inv(y)), backend.to_numpy(x))
+
+
 def test_size_one_has_variance_zero(backend):
     x = backend.asarray(X[:, :, :1, :1])
     moments = rn.moments(x, axis=(2, 3))
