@@ -32,6 +32,7 @@ class Step(NamedTuple):
     `forward(x, where, *operands, out=None, keep=True)` gives y or None, then the fields of a
     Sample if one is taken.
     `lowered(sample, *operands)` gives the line that y was drawn with.
+    A `detached` sample has no gradient.
     """
 
     forward: Callable[..., tuple[Any, ...]]
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     dtype: Any
     accumulate: bool
     gaps: bool = False
+    detached: bool = False
 
 
 def through(
@@ -73,13 +75,14 @@ def _function() -> Any:
         def forward(ctx: Any, step: Step, frame: Any, x: Any, where: Any, *flat: Any) -> Any:
             y, *sample = step.forward(x, where, *filled(frame, iter(flat)))
             arrays = [a for a in sample if is_array(a)]
+            learned = () if step.detached else sample[1:3]
             ctx.step, ctx.frame = step, frame
             ctx.sample = [None if is_array(a) else a for a in sample]
             ctx.held = [is_array(a) for a in sample]
             ctx.save_for_backward(x, where, *arrays, *flat)
             ctx.set_materialize_grads(False)
             ctx.mark_non_differentiable(
-                *(a for i, a in enumerate(sample) if is_array(a) and i not in (1, 2))
+                *(a for a in arrays if not any(a is one for one in learned))
             )
             return (y, *sample)
 
@@ -146,7 +149,7 @@ def _pulled_back(torch: Any, call: _Call, sample: Sample | None) -> list[Any]:
     varied = [a.detach().requires_grad_(need) for a, need in zip(flat, needed[1:])]
     wide = torch.float64 if step.accumulate else None
     drawn, pairs, ends = None, [], []
-    if sample is not None:
+    if sample is not None and not step.detached:
         ends = [a.detach().requires_grad_(needed[0]) for a in (sample.residual, sample.variance)]
         sample = sample._replace(residual=ends[0], variance=ends[1])
         pairs = [(a, pull) for a, pull in zip(ends, pulls[1:3]) if pull is not None and needed[0]]
@@ -207,7 +210,7 @@ def _elements(
 ) -> Any:
     """The second touch: what comes back to the elements."""
     a = b = None
-    if sample is not None:
+    if sample is not None and not step.detached:
         count: Any = sample.count
         count = count.clamp(min=1) if is_array(count) else count
         residual, variance = (0.0 * sample.residual if end is None else end for end in ends)

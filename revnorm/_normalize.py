@@ -54,13 +54,20 @@ def normalize(
     known: Sample | None = None,
     out: Array | None = None,
     keep: bool = False,
+    detached: bool = False,
 ) -> tuple[Array, Any]:
-    """x carried by the map between the frames that its statistics make; with `keep` these too."""
+    """x carried by the map between the frames that its statistics make; with `keep` these too.
+
+    `detached` statistics have no gradient.
+    """
     x, where, axis, _, recipe = data
     if known is not None:
         source, target = frames(known, *data.worked(operands))
         return apply(source, target, x, out=out, gaps=where is not None, least=1.0), known
     _checks.writable(out, x)
+
+    def still(sample: Sample) -> Sample:
+        return mapped(constant, sample) if detached else sample
 
     def lowered(sample: Sample, *operands: Any) -> Line:
         source, target = frames(sample, *operands)
@@ -68,12 +75,13 @@ def normalize(
 
     def kernel(place: Whole, x: Array, where: Array | None, keep: bool, *operands: Any) -> Any:
         sample, d = measure(place, x, where, recipe)
+        sample = still(sample)
         y = place.draw(d, lowered(sample, *operands), where is not None)
         return (y, *sample) if keep else (y,)
 
     def forward(x: Array, where: Any, *operands: Any, out: Any = None, keep: bool = True) -> Any:
         if _blocks.is_long(x, axis):
-            sample = statistics(data._replace(x=x, where=where))
+            sample = still(statistics(data._replace(x=x, where=where)))
             ends = frames(sample, *data.worked(operands))
             return apply(*ends, x, out=out, gaps=where is not None, least=1.0), *sample
         given = dict(axis=axis, dtype=recipe.work, out=out, narrow=recipe.widened)
@@ -82,7 +90,8 @@ def normalize(
     def again(sample: Sample, *operands: Any) -> Line:
         return lowered(sample, *data.worked(operands))
 
-    step = Step(forward, again, axis, recipe.work, recipe.accumulate, where is not None)
+    gaps = where is not None
+    step = Step(forward, again, axis, recipe.work, recipe.accumulate, gaps, detached)
     y, *fields = through(step, x, where, *operands, out=out, keep=keep)
     return y, Sample(*fields) if fields else None
 
