@@ -1,11 +1,15 @@
 """How Sphinx builds the site: offline, every warning an error."""
 
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "_extensions"), str(DOCS.parent / "tests")]
+
+# Keras has one backend a process, and would look for TensorFlow.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 project = "revnorm"
 author = "The revnorm developers"

@@ -147,44 +147,37 @@ def _pulled_back(torch: Any, call: _Call, sample: Sample | None) -> list[Any]:
     """The gradients in two touches of the elements."""
     step, frame, x, where, flat, needed, g, pulls = call
     varied = [a.detach().requires_grad_(need) for a, need in zip(flat, needed[1:])]
-    wide = torch.float64 if step.accumulate else None
-    drawn, pairs, ends = None, [], []
+    ends, pairs, pulls = [], [], pulls[1:3]
+    learned = None
     if sample is not None and not step.detached:
         ends = [a.detach().requires_grad_(needed[0]) for a in (sample.residual, sample.variance)]
-        sample = sample._replace(residual=ends[0], variance=ends[1])
-        pairs = [(a, pull) for a, pull in zip(ends, pulls[1:3]) if pull is not None and needed[0]]
+        sample = learned = sample._replace(residual=ends[0], variance=ends[1])
+        pairs = [(a, pull) for a, pull in zip(ends, pulls) if pull is not None and needed[0]]
+    inputs, wanted = [*ends, *varied], [needed[0]] * len(ends) + list(needed[1:])
+    drawn = dx = None
     if g is not None:
         assert step.lowered is not None
         with torch.enable_grad():
             drawn = step.lowered(sample, *filled(frame, iter(varied)))
         lines = [(a, i) for i, a in enumerate((drawn.slope, drawn.level)) if a.requires_grad]
-        if lines:
-            sums = _sums(step, x, g, drawn, wide)
-            pairs += [(a, sums[i]) for a, i in lines]
-    inputs = [*ends, *varied]
-    wanted = [needed[0]] * len(ends) + list(needed[1:])
+        if lines and needed[0] and _is_cut_once(step, x, drawn):
+            own = _own(torch, drawn, ends)
+            dx, *sums = _at_once(step, x, g, where, drawn, learned, own, pulls)
+        elif lines:
+            sums = _sums(step, x, g, drawn)
+        pairs += [(a, sums[i]) for a, i in lines]
     grads = _vjp(torch, pairs, inputs, wanted)
-    dx = None
-    if needed[0]:
-        dx = _elements(step, x, g, where, drawn, sample, grads[: len(ends)])
+    if needed[0] and dx is None:
+        dx = _elements(step, x, g, where, drawn, learned, grads[: len(ends)])
     return [dx, *grads[len(ends) :]]
 
 
-def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
+def _sums(step: Step, x: Any, g: Any, drawn: Line) -> list[Any]:
     """The first touch: what the elements pull on slope and level."""
-    gaps = step.gaps
 
-    def kernel(place: Whole, x: Array, g: Array, pivot: Any, power_in: Any, power_out: Any) -> Any:
-        xp = array_namespace(x)
-        accumulate = None if wide is None else xp.float64
-        d = place.minus(x if power_in is None else x * power_in, pivot)
-        if power_out is not None:
-            g = g / power_out
-        if gaps:
-            g, d = xp.where(d == d, g, 0.0), xp.where(d == d, d, 0.0)
-        if not place.axis:
-            return None, g * d, g
-        return None, place.sum(g, d, accumulate), place.sum(g, None, accumulate)
+    def kernel(place: Whole, x: Array, g: Array, *given: Any) -> Any:
+        d, g = _apart(place, x, g, *given)
+        return None, *_pulls(step, place, d, g)
 
     given: Any = mapped(constant, (drawn.pivot, drawn.power_in, drawn.power_out))
     shapes = [drawn.slope.shape, drawn.level.shape]
@@ -200,48 +193,126 @@ def _sums(step: Step, x: Any, g: Any, drawn: Line, wide: Any) -> list[Any]:
         sums = [sum(one) for one in zip(*cut)]
     else:
         _, *sums = _blocks.run(kernel, x, g, *given, axis=axis, dtype=step.dtype)
-    return [
-        one.to(to.dtype).sum_to_size(to.shape) for one, to in zip(sums, (drawn.slope, drawn.level))
-    ]
+    return _summed_like(sums, drawn)
 
 
 def _elements(
     step: Step, x: Any, g: Any, where: Any, drawn: Line | None, sample: Sample | None, ends: Any
 ) -> Any:
     """The second touch: what comes back to the elements."""
-    a = b = None
-    if sample is not None and not step.detached:
-        count: Any = sample.count
-        count = count.clamp(min=1) if is_array(count) else count
-        residual, variance = (0.0 * sample.residual if end is None else end for end in ends)
-        b = 2 * variance / count
-        a = residual / count - b * sample.residual
 
-    def kernel(place: Whole, x: Array, g: Any, where: Any, *given: Any) -> Any:
-        pivot, slope, power, a, b = given
-        # A block of a wider type is a copy, and has bits to spare for the pivot.
-        widened = step.accumulate and power is None
-        dx = None if g is None else place.times(g, slope) if widened else g * slope
-        if b is None:
-            return (dx if power is None else dx * power,)
-        if widened:
-            d = place.plus(place.times(x, b), a - pivot * b)
-        else:
-            d = place.minus(x if power is None else x * power, pivot)
-            d = place.plus(place.times(d, b), a)
-        if where is not None:
-            d = array_namespace(d).where(where, d, 0.0)
-        if dx is not None:
-            d = place.plus(d, dx)
-        return (d if power is None else d * power,)
+    def kernel(place: Whole, x: Array, g: Any, where: Any, line: Any, slope: Any, back: Any) -> Any:
+        d, g = _apart(place, x, g, *line)
+        return (_returned(step, place, d, g, where, line, slope, back),)
 
+    back = None
+    if sample is not None:
+        zero = 0.0 * sample.residual
+        pulled = [zero if end is None else end for end in ends]
+        back = _coefficients(sample.residual, sample.count, *pulled)
     if drawn is None:
         assert sample is not None
-        slope, pivot, power = None, sample.pivot, sample.power
+        line, slope = (sample.pivot, sample.power, None), None
     else:
-        slope, pivot, power = drawn.slope, drawn.pivot, drawn.power_in
-        if drawn.power_out is not None:
-            slope = slope / drawn.power_out
-    given: Any = mapped(constant, (pivot, slope, power, a, b))
+        line, slope = (drawn.pivot, drawn.power_in, drawn.power_out), drawn.slope
+    given: Any = mapped(constant, (line, slope, back))
     options = dict(axis=step.axis, dtype=step.dtype, whole=False)
     return _blocks.run(kernel, x, g, where, *given, **options)[0]
+
+
+def _at_once(
+    step: Step, x: Any, g: Any, where: Any, drawn: Line, sample: Sample | None, own: Any, pulls: Any
+) -> list[Any]:
+    """Both touches while a block is at hand.
+
+    How slope and level depend on an instance's `own` numbers is known before the sums are.
+    """
+
+    def kernel(place: Whole, x: Array, g: Array, where: Any, *given: Any) -> Any:
+        line, slope, counted, own, pulls = given
+        d, g = _apart(place, x, g, *line)
+        sums = _pulls(step, place, d, g)
+        back = None
+        if counted is not None:
+            back = _coefficients(*counted, *_pulled_ends(sums, own, pulls))
+        return _returned(step, place, d, g, where, line, slope, back), *sums
+
+    line = drawn.pivot, drawn.power_in, drawn.power_out
+    counted = None if sample is None else (sample.residual, sample.count)
+    given: Any = mapped(constant, (line, drawn.slope, counted, own, pulls))
+    dx, *sums = _blocks.run(kernel, x, g, where, *given, axis=step.axis, dtype=step.dtype)
+    return [dx, *_summed_like(sums, drawn)]
+
+
+def _own(torch: Any, drawn: Line, ends: list[Any]) -> list[Any]:
+    """The derivatives of each instance's slope and level for its own numbers."""
+    lines = [(a, torch.ones_like(a)) for a in (drawn.slope, drawn.level)]
+    needed = [True] * len(ends)
+    return [_vjp(torch, [line], ends, needed, retain_graph=True) for line in lines]
+
+
+def _pulled_ends(sums: Any, own: Any, pulls: Any) -> list[Any]:
+    """What residual and variance are pulled by: through slope and level, and by themselves."""
+    ends = []
+    for through, pull in zip(zip(*own), pulls):
+        found = [one * pulled for one, pulled in zip(through, sums) if one is not None]
+        ends.append(sum(found, 0.0 if pull is None else pull))
+    return ends
+
+
+def _is_cut_once(step: Step, x: Any, drawn: Line) -> bool:
+    """Whether x is cut in blocks that hold all that its slopes and levels are pulled by."""
+    shapes = drawn.slope.shape, drawn.level.shape
+    each = all(shape[i] == 1 for shape in shapes for i in step.axis)
+    return each and len(step.axis) > 0 and _blocks.is_many(x) and not _blocks.is_long(x, step.axis)
+
+
+def _apart(
+    place: Whole, x: Array, g: Any, pivot: Any, power_in: Any, power_out: Any
+) -> tuple[Array, Any]:
+    """How far elements are from the pivot, and what pulls on slope and level."""
+    d = place.minus(x if power_in is None else x * power_in, pivot)
+    return d, g if g is None or power_out is None else g / power_out
+
+
+def _pulls(step: Step, place: Whole, d: Array, g: Array) -> tuple[Array, Array]:
+    xp = array_namespace(d)
+    if step.gaps:
+        g, d = xp.where(d == d, g, 0.0), xp.where(d == d, d, 0.0)
+    if not place.axis:
+        return g * d, g
+    accumulate = xp.float64 if step.accumulate else None
+    sums = place.sum(g, d, accumulate), place.sum(g, None, accumulate)
+    return tuple(xp.astype(one, d.dtype, copy=False) for one in sums)
+
+
+def _coefficients(
+    residual: Array, count: Any, to_residual: Any, to_variance: Any
+) -> tuple[Array, Array]:
+    """b and a of d · b + a."""
+    count = count.clip(min=1) if is_array(count) else count
+    b = 2 * to_variance / count
+    return b, to_residual / count - b * residual
+
+
+def _returned(
+    step: Step, place: Whole, d: Array, g: Any, where: Any, line: Any, slope: Any, back: Any
+) -> Array:
+    """g · slope + d · b + a, in units of x."""
+    power = line[1]
+    # A block of a wider type is a copy, and may be written over.
+    copied = step.accumulate and power is None
+    dx = None if g is None else place.times(g, slope) if copied else g * slope
+    if back is not None:
+        b, a = back
+        d = place.plus(place.times(d, b), a)
+        if where is not None:
+            d = array_namespace(d).where(where, d, 0.0)
+        dx = d if dx is None else place.plus(d, dx)
+    return dx if power is None else dx * power
+
+
+def _summed_like(sums: Any, drawn: Line) -> list[Any]:
+    """Sums of the dtypes and shapes of slope and level."""
+    ends = zip(sums, (drawn.slope, drawn.level))
+    return [one.to(to.dtype).sum_to_size(to.shape) for one, to in ends]

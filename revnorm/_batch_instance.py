@@ -9,6 +9,7 @@ from revnorm._arguments import public
 from revnorm._checks import Array
 from revnorm._frames import UNIT, Frame, carried, mixed
 from revnorm._layout import Axis
+from revnorm._libraries import array_namespace
 from revnorm._moments import Moments, as_moments, as_sample, statistics
 from revnorm._normalize import apply, normalize, standard
 from revnorm._sample import Sample, pooled
@@ -122,6 +123,7 @@ def _within_batch(
     data: _checks.Data, batch_axes: tuple[int, ...], *parameters: Any, out: Array | None = None
 ) -> tuple[Array, Sample]:
     """The blend by the batch's own statistics, and these."""
+    _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
     sample = statistics(data)
     batch = pooled(sample, batch_axes)
     frames = partial(_gated, options=data.options)

@@ -17,17 +17,27 @@ import numpy as np
 from revnorm import _chunks, _memory
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
-from revnorm._place import Block, Lanes, Whole
+from revnorm._place import Block, Lanes, Rows, Whole
 from revnorm._rounding import rounded
-from revnorm._trees import filled, is_array, leaves, mapped
+from revnorm._trees import filler, is_array, leaves, mapped
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
 BLOCK = 3 << 16
 LONG = 1 << 17
 PART = 1 << 15
 _BUFFER = 256
+# Arrays so many times smaller than x are copied whole.
+_FEW = 32
 # With as many channels behind it, a reduced axis is the first of a block instead of the last.
 CHANNELS = 16
+
+
+class _Cut(NamedTuple):
+    """Where a block lies, its shape, and where it lies if the reduced axes are one."""
+
+    at: tuple[slice, ...]
+    shape: tuple[int, ...]
+    joined: tuple[slice, ...]
 
 
 class _Plan(NamedTuple):
@@ -36,7 +46,7 @@ class _Plan(NamedTuple):
     order: tuple[int, ...]
     group: slice
     place: Block
-    cuts: tuple[tuple[slice, ...], ...]
+    cuts: tuple[_Cut, ...]
     short_loops: bool
 
 
@@ -84,6 +94,11 @@ def run(
     return out, *others
 
 
+def is_many(x: Array) -> bool:
+    """Whether x is cut in blocks of which the cache holds one at a time."""
+    return _memory.is_cut(x) and math.prod(x.shape) > BLOCK
+
+
 def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     """Whether an instance is to be measured in parts."""
     return _memory.is_cut(x) and math.prod(x.shape[one] for one in axis) > _longest(x, axis)[0]
@@ -113,36 +128,49 @@ def _in_blocks(
     kernel: Any, x: Any, operands: Any, axis: Any, dtype: Any, out: Any, result: Any, whole: bool
 ) -> tuple[Any, ...]:
     _keep_pages()
-    arrays = [x, *leaves(operands)]
     work = _memory.numpy_dtype(dtype)
     sizes, memory = tuple(x.shape), _memory.order(x)
     plan = _plan(sizes, memory, axis, _memory.numpy_dtype(x.dtype) != work, whole, BLOCK)
-    views = [_memory.view(a).permute(plan.order) for a in arrays]
-    shape = tuple(sizes[i] for i in plan.order)
+
+    def laid(array: Array) -> Callable[[_Cut], np.ndarray]:
+        return _laid(_memory.view(array).permute(plan.order), plan, work, math.prod(sizes))
+
+    x_of, operand_of, fill = laid(x), [laid(a) for a in leaves(operands)], filler(operands)
     target = None if out is None else _memory.view(out).permute(plan.order)
-    kept = tuple(1 if i in axis else size for i, size in enumerate(sizes))
     others: list[Any] = []
     if plan.short_loops:
         # NumPy copies what broadcasts along fewer elements than its buffer into the buffer, which
         # takes longer than the loop, unless the loops are short. The setting ends with errstate.
         np.setbufsize(_BUFFER)
     for cut in plan.cuts:
-        piece = _cut_shape(shape, cut)
-        laid = [view.block(cut, piece, plan.group, work) for view in views]
-        given = filled(operands, iter(laid[1:])) if len(laid) > 1 else operands
-        y, *rest = kernel(plan.place, laid[0], *given)
+        given = fill(iter([block(cut) for block in operand_of]))
+        y, *rest = kernel(plan.place, x_of(cut), *given)
         if y is not None:
             if target is None:
                 out = _memory.empty_like(x, result)
                 target = _memory.view(out).permute(plan.order)
-            target.write(cut, y.reshape(piece))
+            target.write(cut.at, y.reshape(cut.shape))
         if not others:
+            kept = tuple(1 if i in axis else size for i, size in enumerate(sizes))
             others = [np.empty(kept, a.dtype) if is_array(a) else a for a in rest]
-        for other, part in zip(others, rest, strict=True):
+            laid_out = [a.transpose(plan.order) if is_array(a) else a for a in others]
+        for other, part in zip(laid_out, rest, strict=True):
             if is_array(other):
-                into = _at(other.transpose(plan.order), cut)
+                into = _at(other, cut.at)
                 into[...] = part.reshape(into.shape)
     return out, *(_memory.as_library(a, x) if is_array(a) else a for a in others)
+
+
+def _laid(view: _memory.View, plan: _Plan, work: Any, size: int) -> Callable[[_Cut], np.ndarray]:
+    """How the blocks of an array are had; numbers of instances are widened once for all blocks."""
+    shape = view.array.shape
+    few = math.prod(shape) * _FEW <= size and math.prod(shape[plan.group]) == 1
+    if not few:
+        return lambda cut: view.block(cut.at, cut.shape, plan.group, work)
+    whole = view.block((slice(None),) * len(shape), shape, plan.group, work)
+    if whole.size == 1:
+        return lambda cut: whole
+    return lambda cut: _at(whole, cut.joined)
 
 
 @lru_cache(1024)
@@ -160,8 +188,9 @@ def _plan(
         axis = ()
     kept = tuple(i for i in memory if i not in axis)
     length = math.prod(shape[one] for one in axis)
+    place: Block
     if axis and widened and inner >= CHANNELS:
-        order, at, place = (*axis, *kept), 0, Block((0,))
+        order, at, place = (*axis, *kept), 0, Rows((0,))
     elif axis:
         order, at, place = (*kept, *axis), len(kept), Lanes((len(kept),))
     else:
@@ -169,12 +198,16 @@ def _plan(
     # Where instances may be cut, they are if need be; else only the axes that are kept.
     cut = memory if not whole and (at == 0 or length > limit) else kept
     share = limit if cut is memory else max(1, limit // length)
-    cuts = tuple(
-        tuple(dict(zip(cut, one, strict=True)).get(i, slice(None)) for i in order)
-        for one in _rectangles([shape[i] for i in cut], share)
-    )
+    cuts = []
+    group = slice(at, at + len(axis))
+    for one in _rectangles([shape[i] for i in cut], share):
+        along = dict(zip(cut, one, strict=True))
+        where = tuple(along.get(i, slice(None)) for i in order)
+        piece = tuple(len(range(*c.indices(shape[i]))) for i, c in zip(order, where))
+        joined = (*where[:at], *(slice(None) for _ in axis[:1]), *where[group.stop :])
+        cuts.append(_Cut(where, piece, joined))
     row = length if axis else shape[memory[-1]]
-    return _Plan(order, slice(at, at + len(axis)), place, cuts, row >= _BUFFER or at == 0)
+    return _Plan(order, group, place, tuple(cuts), row >= _BUFFER or at == 0)
 
 
 def _inner(shape: tuple[int, ...], memory: tuple[int, ...], axis: tuple[int, ...]) -> int:
@@ -195,10 +228,6 @@ def _rectangles(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, ...]]
         rest = [whole[1:]] if stop > start + 1 else _rectangles(shape[1:], limit)
         for cut in rest:
             yield (slice(start, stop), *cut)
-
-
-def _cut_shape(shape: tuple[int, ...], cut: tuple[slice, ...]) -> tuple[int, ...]:
-    return tuple(len(range(*one.indices(n))) for n, one in zip(shape, cut, strict=True))
 
 
 def _at(array: Array, cut: tuple[slice, ...]) -> Array:

@@ -220,6 +220,8 @@ def is_number(value: Any) -> bool:
 
 
 def is_int(value: Any) -> bool:
+    if type(value) is int:
+        return True
     try:
         index(value)
     except TypeError:
@@ -554,10 +556,7 @@ def parameter(
 
 def along(xp: Any, vector: Array, axis: int, ndim: int) -> Array:
     """A 1-D array laid along one axis of an array of `ndim` dimensions."""
-    for position in range(ndim):
-        if position != axis:
-            vector = xp.expand_dims(vector, axis=position)
-    return vector
+    return xp.reshape(vector, tuple(-1 if i == axis else 1 for i in range(ndim)))
 
 
 def writable(out: Array, x: Array, dtype: Any = None) -> None:

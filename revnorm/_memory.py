@@ -99,11 +99,12 @@ def empty_like(x: Array, dtype: Any) -> Array:
     size = math.prod(x.shape) * dtype.itemsize
     if size < HUGE:
         return torch.empty_like(x, dtype=dtype)
-    lying = order(x)
-    room = torch.from_numpy(np.empty(size, np.uint8)).view(dtype)
-    return room.reshape([x.shape[i] for i in lying]).permute(
-        [lying.index(i) for i in range(x.ndim)]
-    )
+    steps, step = [0] * x.ndim, 1
+    for i in reversed(order(x)):
+        steps[i], step = step, step * x.shape[i]
+    # No view of the room: autograd forbids to change one of several results that are views.
+    room = torch.from_numpy(np.empty(size, np.uint8)).untyped_storage()
+    return torch.empty(0, dtype=dtype).set_(room, 0, x.shape, steps)
 
 
 def large_like(x: Array) -> Array | None:
@@ -157,21 +158,21 @@ class View(NamedTuple):
         part = array[tuple(c if n > 1 else slice(None) for n, c in zip(array.shape, cut))]
         if type(part) is not np.ndarray:
             part = part.double().numpy()
-        before, behind = slice(group.start), slice(group.stop, None)
-        if math.prod(part.shape[group]) != 1 and part.shape[group] != piece[group]:
-            shape = (*part.shape[before], *piece[group], *part.shape[behind])
-            part = np.broadcast_to(part, shape)
         wanted = part.dtype if part.dtype == np.bool else dtype
         if part.shape == piece:
             # Axes of size 1 keep NumPy from taking others together.
             part = np.ascontiguousarray(part.squeeze(), wanted).reshape(piece)
-        elif part.dtype != wanted:
-            part = part.astype(wanted)
-        if len(part.shape[group]) <= 1:
+        else:
+            grouped = part.shape[group]
+            if math.prod(grouped) != 1 and grouped != piece[group]:
+                before, behind = part.shape[: group.start], part.shape[group.stop :]
+                part = np.broadcast_to(part, (*before, *piece[group], *behind))
+            part = part.astype(wanted, copy=False)
+        grouped = part.shape[group]
+        if len(grouped) <= 1:
             return part
-        return part.reshape(
-            (*part.shape[before], math.prod(part.shape[group]), *part.shape[behind])
-        )
+        before, behind = part.shape[: group.start], part.shape[group.stop :]
+        return part.reshape((*before, math.prod(grouped), *behind))
 
     def write(self, cut: tuple[slice, ...], y: np.ndarray) -> None:
         if type(self.array) is np.ndarray:

@@ -11,8 +11,7 @@ from revnorm._checks import Array, Data
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
-from revnorm._sample import Sample, extent, measure, pooled, reach
-from revnorm._scaling import squarable
+from revnorm._sample import Sample, extent, measure, pooled, power_for
 from revnorm._sums import two_sum
 from revnorm._trees import is_array
 
@@ -233,4 +232,5 @@ def _joint_power(data: Data, parts: Any) -> Array:
 
     axis, dtype = data.axis, data.recipe.work
     ends = [_blocks.run(kernel, *part, axis=axis, dtype=dtype)[1:] for part in parts]
-    return squarable(xp, xp.max(xp.stack([reach(xp, *end) for end in ends]), axis=0))
+    low, high = (xp.stack(one) for one in zip(*ends, strict=True))
+    return power_for(xp, xp.min(low, axis=0), xp.max(high, axis=0))

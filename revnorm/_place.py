@@ -11,7 +11,7 @@ from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._libraries import array_namespace
 from revnorm._memory import folded
-from revnorm._sums import dot, total
+from revnorm._sums import dot, down, total
 from revnorm._tracing import stored
 
 
@@ -82,3 +82,11 @@ class Lanes(Block):
 
     def sum(self, a: Array, b: Array | None = None, accumulate: Any = None) -> Array:
         return dot(array_namespace(a), a, b, accumulate)
+
+
+@dataclass(frozen=True)
+class Rows(Block):
+    """A block whose first axis is reduced, the others being long together."""
+
+    def sum(self, a: Array, b: Array | None = None, accumulate: Any = None) -> Array:
+        return down(a, b)

@@ -7,10 +7,10 @@
 
 Where a wider type has bits to spare, the pivot is a member of the sample, and long instances are
 measured in segments with a member each: by Samuelson's inequality that loses at most a factor of
-their length. In blocks along the last axis it is 0, or the mean as the data could hold it, which is
-as near as the nearest member. Elsewhere it is the mean itself, and a power of two keeps the squares
-within range. In blocks, where values can be looked at, instances that need neither get neither;
-what is done for an instance depends on no other.
+their length. In blocks it is 0, or the mean as the data could hold it, which is as near as the
+nearest member. Elsewhere it is the mean itself, and a power of two keeps the squares within range.
+In blocks, where values can be looked at, instances that need neither get neither; what is done for
+an instance depends on no other.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from revnorm import _checks
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace
-from revnorm._place import Lanes, Whole
+from revnorm._place import Whole
 from revnorm._scaling import ordinary, squarable
 from revnorm._sums import divisor, total
 from revnorm._tracing import constant
@@ -111,7 +111,7 @@ def measure(
     work = x.dtype if place.looks else recipe.work
     sums = _Sums(xp, place, where, recipe, work, _count(xp, x, place.axis, where, work))
     if recipe.widened and not is_array(sums.count):
-        return _around_members(sums, x)
+        return (_around_zero_or_mean if place.looks else _around_members)(sums, x)
     if place.looks and not recipe.widened and power is None:
         return _around_mean_if_usual(sums, x)
     return _around_mean(sums, x, power)
@@ -120,26 +120,20 @@ def measure(
 def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     """Around a member of each segment."""
     xp, place = sums.xp, sums.place
-    if isinstance(place, Lanes):
-        return _around_zero_or_mean(sums, x)
-    cut, along, outer = strides(x) if place.looks else segments(x, place.axis)
+    cut, along, outer = segments(x, place.axis)
     if cut is None:
         return _around_mean(sums, x, None)
-    inner = type(place)(along)
-    length = math.prod([cut.shape[one] for one in inner.axis])
-    pivot = constant(xp.astype(first(cut, inner.axis), sums.work, copy=False) + 0.0)
-    d = inner.minus(cut, pivot)
-    parts = sums._replace(place=inner, count=length)
+    length = math.prod([cut.shape[one] for one in along])
+    pivot = constant(xp.astype(first(cut, along), sums.work, copy=False) + 0.0)
+    d = cut - pivot
+    parts = sums._replace(place=type(place)(along), count=length)
     sample = parts.sample(d, pivot, parts.mean(d))
     if not outer:
         return sample, d
     whole = pooled(sample, outer)
-    if place.looks:
-        inner.minus(d, whole.pivot - pivot)
     kept = tuple(1 if i in place.axis else size for i, size in enumerate(x.shape))
     pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
-    whole = Sample(pivot, residual, variance, sums.count)
-    return whole, x if place.looks else x - whole.pivot
+    return Sample(pivot, residual, variance, sums.count), x - pivot
 
 
 def _around_zero_or_mean(sums: _Sums, x: Array) -> tuple[Sample, Array]:
@@ -165,7 +159,7 @@ def _around_mean(
     low, high = extent(xp, x, sums.where, sums.place.axis)
     if not recipe.widened:
         if power is None:
-            power = constant(squarable(xp, reach(xp, low, high)))
+            power = power_for(xp, low, high)
         if usual is not None:
             power = xp.where(usual, 1.0, power)
         x, low, high = x * power, low * power, high * power
@@ -243,18 +237,6 @@ def segments(
     return x, axis, ()
 
 
-def strides(x: Array) -> tuple[Array | None, tuple[int, ...], tuple[int, ...]]:
-    """The same for a block whose first axis is reduced: every so many rows make a segment."""
-    size = x.shape[0]
-    if size <= SEGMENT:
-        return x, (0,), ()
-    # Half as long as they may be, for long loops; what an instance gets depends on it alone.
-    rows = divisor(size, SEGMENT // 2)
-    if rows < 8:
-        return None, (0,), ()
-    return x.reshape(rows, size // rows, *x.shape[1:]), (0,), (1,)
-
-
 def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
     """The least and the greatest element observed, 0 where there is none."""
     if where is None:
@@ -266,6 +248,11 @@ def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tup
 
 def reach(xp: Any, low: Array, high: Array) -> Array:
     return xp.maximum(abs(low), abs(high))
+
+
+def power_for(xp: Any, low: Array, high: Array) -> Array:
+    """The power of two for data in a range; one number squares to nothing, and needs none."""
+    return constant(xp.where(low == high, 1.0, squarable(xp, reach(xp, low, high))))
 
 
 def between(xp: Any, a: Array, low: Array, high: Array) -> Array:

@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 Array = Any
 
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    if value is None or isinstance(value, int | float | str) or not hasattr(value, "ndim"):
+    if type(value) is np.ndarray or type(value).__name__ == "Tensor":
+        return True
+    if value is None or isinstance(value, (int, float, str)) or not hasattr(value, "ndim"):
         return False
     if isinstance(value, Real):
         return False
@@ -22,11 +26,17 @@ Test = Callable[[Any], bool]
 
 def leaves(tree: Any, is_leaf: Test = is_array) -> list[Any]:
     """The arrays, or what else is a leaf, in order."""
-    if isinstance(tree, tuple | list):
-        return [leaf for branch in tree for leaf in leaves(branch, is_leaf)]
     if isinstance(tree, dict):
-        return leaves(tuple(tree.values()), is_leaf)
-    return [tree] if is_leaf(tree) else []
+        tree = tuple(tree.values())
+    if not isinstance(tree, (tuple, list)):
+        return [tree] if is_leaf(tree) else []
+    found = []
+    for branch in tree:
+        if isinstance(branch, (tuple, list, dict)):
+            found += leaves(branch, is_leaf)
+        elif is_leaf(branch):
+            found.append(branch)
+    return found
 
 
 def mapped(function: Callable[[Any], Any], tree: Any, is_leaf: Test = is_array) -> Any:
@@ -40,6 +50,20 @@ def mapped(function: Callable[[Any], Any], tree: Any, is_leaf: Test = is_array) 
     return function(tree) if is_leaf(tree) else tree
 
 
+def filler(tree: Any, is_leaf: Test = is_array) -> Callable[[Iterator[Any]], Any]:
+    """A function that gives the same tree with other leaves, in order."""
+    if not leaves(tree, is_leaf):
+        return lambda _: tree
+    if isinstance(tree, dict):
+        fill = filler(tuple(tree.values()), is_leaf)
+        return lambda others: dict(zip(tree, fill(others), strict=True))
+    if isinstance(tree, tuple | list):
+        make = getattr(tree, "_make", type(tree))
+        fills = [filler(branch, is_leaf) for branch in tree]
+        return lambda others: make([fill(others) for fill in fills])
+    return next
+
+
 def filled(tree: Any, others: Iterator[Any], is_leaf: Test = is_array) -> Any:
     """The same tree with other leaves, in order."""
-    return mapped(lambda _: next(others), tree, is_leaf)
+    return filler(tree, is_leaf)(others)

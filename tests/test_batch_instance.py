@@ -67,3 +67,9 @@ def test_series_and_volumes(backend):
         y = rn.batch_instance_norm(backend.asarray(values), backend.asarray(gate), **options)
         forward = {**options, "batch_axis": options["batch_axis"] % len(shape)}
         assert near(backend, y, oracle.batch_instance_norm(values, gate, **forward))
+
+
+def test_an_empty_batch_has_no_statistics(backend):
+    x = backend.asarray(X[:0])
+    with pytest.raises(ValueError, match=r"`x` must have an element along `axis` \(0, 2, 3\)"):
+        rn.batch_instance_norm(x, 0.5, **OPTIONS)

@@ -269,6 +269,17 @@ def test_constant_instance_becomes_the_bias(backend, axis, precision, eps):
         np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))
 
 
+@pytest.mark.parametrize("eps_mode", ["add", "clamp"])
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_constant_instance_far_beyond_the_root_of_eps(backend, precision, eps_mode):
+    x = backend.asarray(np.full((2, 3, 1), 1.612073e15, dtype=np.float32))
+    options = {"eps": 5.8e-30, "eps_mode": eps_mode, "precision": precision}
+    y, norm_map = rn.revin(x, axis=1, **options)
+    assert not backend.to_numpy(y).any()
+    np.testing.assert_array_equal(backend.to_numpy(norm_map.inv(y)), backend.to_numpy(x))
+    np.testing.assert_allclose(backend.to_numpy(norm_map.scale), 5.8e-30**-0.5, rtol=1e-6)
+
+
 def test_size_one_has_variance_zero(backend):
     x = backend.asarray(X[:, :, :1, :1])
     moments = rn.moments(x, axis=(2, 3))

@@ -143,6 +143,19 @@ def test_a_gate_on_a_bound_is_not_stuck(training):
     assert (layer.gate < 0.9).all()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gate_beyond_a_bound_has_the_gradient_of_the_bound(training):
+    gradients = []
+    for start in (1.5, 1.0):
+        layer = BatchInstanceNorm(3, layout="NCHW").double().train(training)
+        gate = dict(layer.named_parameters())["gate"]
+        nn.init.constant_(gate, start)
+        y = layer(sample(4, 3, 5, 6)) * sample(4, 3, 5, 6, seed=1)
+        gradients += torch.autograd.grad(y.sum(), gate)
+    assert gradients[0].all()
+    close(*gradients, rtol=0, atol=0)
+
+
 def test_the_steps_are_those_of_the_published_loop():
     """Which clips the gate after each step."""
     ours, theirs = layer_of("NCHW"), layer_of("NCHW")
@@ -267,3 +280,10 @@ def test_processes_have_the_statistics_of_all_data(tmp_path):
     for state in in_two_processes(_trained, tmp_path):
         close(state["running_mean"], whole.mean((0, 2, 3)))
         close(state["running_var"], whole.var((0, 2, 3)))
+
+
+def test_an_empty_batch():
+    layer = layer_of("NCHW")
+    with pytest.raises(ValueError, match=r"`x` must have an element along `axis` \(0, 2, 3\)"):
+        layer(sample(0, 3, 4, 5))
+    assert layer.eval()(sample(0, 3, 4, 5)).shape == (0, 3, 4, 5)

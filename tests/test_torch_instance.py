@@ -133,19 +133,29 @@ def test_a_buffer_is_float32_and_a_parameter_too():
 
 
 @pytest.mark.parametrize("letters", FORMATS)
-def test_matlab_formats(letters):
+def test_matlab_instance_normalization_layer(letters):
+    """Its formula, with scale and offset as MATLAB keeps them, loaded before the first call."""
     sizes = {"B": 4, "C": 3}
-    x = sample(*[sizes.get(letter, 2 + i) for i, letter in enumerate(letters)])
+    x = sample(*[sizes.get(letter, 2 + i) for i, letter in enumerate(letters)]).requires_grad_()
     layer = InstanceNorm(layout=letters, dtype=torch.float64)
-    layer(x)
-    y = randomized(layer)(x)
+    scale, offset = (sample(1, 1, 3, seed=seed) for seed in (1, 2))
+    layer.load_state_dict({"weight": scale.ravel(), "bias": offset.ravel()})
+    y = layer(x)
     kept = [letters.index(letter) for letter in "BC" if letter in letters]
     order = [*kept, *(i for i in range(len(letters)) if i not in kept)]
     laid = x.permute(order).reshape(4 if "B" in letters else 1, 3, -1)
     mean, variance = laid.mean(2, keepdim=True), laid.var(2, correction=0, keepdim=True)
     expected = (laid - mean) / (variance + 1e-5).sqrt()
     expected = expected * layer.weight[:, None] + layer.bias[:, None]
-    close(y.permute(order).reshape(expected.shape), expected)
+    found = y.permute(order).reshape(expected.shape)
+    close(found, expected)
+    operands, cotangent = [x, *layer.parameters()], sample(*expected.shape, seed=3)
+    for one in zip(
+        torch.autograd.grad(found, operands, cotangent),
+        torch.autograd.grad(expected, operands, cotangent),
+        strict=True,
+    ):
+        close(*one)
 
 
 @TRACKED
@@ -190,6 +200,16 @@ def test_one_element(tracked):
     layer = randomized(InstanceNorm(3, layout="NCHW", track_running_stats=tracked))
     torch.testing.assert_close(layer(sample(2, 3, 1, 1).float())[0, :, 0, 0], layer.bias)
     assert not tracked or layer.running_var.isfinite().all()
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_an_empty_batch_leaves_no_trace(momentum):
+    layer = InstanceNorm(3, layout="NCHW", track_running_stats=True, momentum=momentum)
+    randomized(layer)(sample(2, 3, 4, 5))
+    before = copy.deepcopy(layer.state_dict())
+    assert layer(sample(0, 3, 4, 5)).shape == (0, 3, 4, 5)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 @pytest.mark.parametrize("eps", [1e-30, 1e-5, 1e3, 1e30])
@@ -396,6 +416,13 @@ def test_another_number_of_axes(num_channels):
     layer = InstanceNorm(num_channels, layout="NCHW")
     with pytest.raises(ValueError, match=r"4 axes, those of layout 'NCHW', got shape \(3, 4, 5\)"):
         layer(sample(3, 4, 5))
+
+
+@pytest.mark.parametrize("num_channels", [None, 3])
+def test_a_channel_axis_out_of_bounds(num_channels):
+    layer = InstanceNorm(num_channels, axis=-1, channel_axis=-3)
+    with pytest.raises(rn.AxisError, match="`channel_axis` must lie within an array of 2 dim"):
+        layer(sample(3, 4))
 
 
 def test_integers_are_refused():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import revnorm as rn
-from revnorm import _blocks
+from revnorm import _blocks, _memory
 from revnorm.testing import bounds
 from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._ulp import worst
@@ -469,6 +469,19 @@ def test_a_result_may_be_changed_in_place():
         gradients(in_parts, [x, scale, bias]),
         [2 * one for one in gradients(norm, [x, scale, bias])],
     )
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_a_large_result_may_be_changed_in_place(order):
+    """Whose memory is NumPy's."""
+    x = torch.randn(4, 8, 256, 256, generator=torch.Generator().manual_seed(0))
+    assert x.numel() * x.element_size() >= _memory.HUGE
+    x = x.to(memory_format=order).requires_grad_()
+    expected = gradients(lambda *given: F.relu(norm(*given)), [x])
+    same(gradients(lambda *given: F.relu_(norm(*given)), [x]), expected)
+    y = norm(x.detach())
+    assert y.is_contiguous(memory_format=order)
+    assert not y._is_view()
 
 
 def test_a_result_of_revin_may_be_changed_in_place():

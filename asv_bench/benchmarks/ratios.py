@@ -8,7 +8,7 @@ class _Ratio:
     unit = "ratio"
 
     def setup(self, name, shape):
-        row = next(row for row in [*rows.ROWS, *rows.STEPS] if row.name == name)
+        row = next(row for row in [*rows.ROWS, *rows.STEPS, *rows.NETWORKS] if row.name == name)
         if shape not in row.targets:
             raise NotImplementedError(f"{name} has no ratio to reach at {shape}")
         x = ways.data(shape)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from . import steps, ways
+from . import networks, steps, ways
 from .ways import Array, Callable
 
 Shape = tuple[int, ...]
@@ -12,6 +12,7 @@ TINY = (1, 16, 8, 8)
 SERIES = (64, 336, 321), (256, 96, 862), (512, 336, 7)
 TRAINED_SERIES = SERIES[0], SERIES[2]
 VOLUME = (2, 32, 64, 64, 64)
+PHOTOGRAPHS = (8, 3, 64, 64), (8, 3, 160, 160)
 
 
 class Row(NamedTuple):
@@ -199,3 +200,30 @@ FLATNESS = 1.5
 
 TEMPORARIES = {"NumPy": ways.numpy, "NumPy, out": ways.numpy_out}
 TEMPORARY_BYTES = 8e6
+
+NETWORKS = [
+    Row(
+        "network, converted / torch.nn",
+        networks.converted,
+        networks.theirs,
+        dict.fromkeys(PHOTOGRAPHS, 1.05),
+    ),
+    Row(
+        "network, running statistics, converted / torch.nn",
+        networks.tracked(networks.converted),
+        networks.tracked(networks.theirs),
+        dict.fromkeys(PHOTOGRAPHS, 1.05),
+    ),
+    Row(
+        "network, torch.compile, converted / torch.nn",
+        networks.converted_compiled,
+        networks.theirs_compiled,
+        dict.fromkeys(PHOTOGRAPHS, 1.0),
+    ),
+    Row(
+        "network, torch.compile, running statistics, converted / torch.nn",
+        networks.tracked(networks.converted_compiled),
+        networks.tracked(networks.theirs_compiled),
+        dict.fromkeys(PHOTOGRAPHS, 1.0),
+    ),
+]

@@ -27,6 +27,10 @@ class Volumes(_Steps):
     params = _named(rows.VOLUME)
 
 
+class Networks(_Steps):
+    params = ([row.name for row in rows.NETWORKS], list(rows.PHOTOGRAPHS))
+
+
 class Saved:
     """Bytes kept for backward, in units of the input's bytes."""
 

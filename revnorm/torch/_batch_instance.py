@@ -124,7 +124,7 @@ class BatchInstanceNorm(_NormBase):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize data of the layer's layout; the result has their shape, dtype and device."""
         _checks.rank(x, self._ranks, self.layout)
-        _checks.as_many(x.shape[self.channel_axis], self.num_features, self.channel_axis)
+        _checks.as_many(x, self.num_features, self.channel_axis)
         gate = _within(self.gate if self.training else self._parameters["gate"])
         parameters = gate, self.weight, self.bias
         axes = {name: getattr(self, name) for name in ("axis", "batch_axis", "channel_axis")}

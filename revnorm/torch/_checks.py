@@ -95,8 +95,14 @@ def rank(x: Any, ranks: tuple[int, ...] | None, layout: Any, name: str = "x") ->
         raise ValueError(f"`{name}` must have {wanted} axes{named}, got shape {tuple(x.shape)}")
 
 
-def as_many(channels: Any, num_channels: int, channel_axis: int, name: str = "x") -> None:
+def channels_of(x: Any, channel_axis: int) -> Any:
+    """How many channels the data have."""
+    return x.shape[_checks.one_axis("channel_axis", channel_axis, x.ndim)]
+
+
+def as_many(x: Any, num_channels: int, channel_axis: int, name: str = "x") -> None:
     """Raises unless the data have as many channels as the layer."""
+    channels = channels_of(x, channel_axis)
     if channels != num_channels:
         raise ValueError(
             f"`{name}` must have {num_channels} channels on axis {channel_axis}, as the layer has, "

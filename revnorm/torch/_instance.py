@@ -163,7 +163,7 @@ class InstanceNorm(LazyModuleMixin, _InstanceNorm):
             _checks.rank(x, self._ranks, self.layout)
         axis, channel_axis = self.axis, self.channel_axis
         if self.num_features:
-            _checks.as_many(x.shape[channel_axis], self.num_features, channel_axis)
+            _checks.as_many(x, self.num_features, channel_axis)
         if not axis:
             return self._normalized(x[..., None], (-1,))[..., 0]
         return self._normalized(x, axis)
@@ -217,9 +217,10 @@ class InstanceNorm(LazyModuleMixin, _InstanceNorm):
     def initialize_parameters(self, x: torch.Tensor) -> None:
         """Make what waits for the number of channels; PyTorch calls this before the first call."""
         _checks.rank(x, self._ranks, self.layout)
+        channels = _checks.channels_of(x, self.channel_axis)
         waiting = [one for one in self._stateful().values() if is_lazy(one)]
         for one in waiting:
-            one.materialize((x.shape[self.channel_axis],))
+            one.materialize((channels,))
         self._begin(lambda tensor: any(tensor is one for one in waiting))
         self.num_features = next(iter(self._stateful().values())).shape[0]
 

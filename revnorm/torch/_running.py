@@ -14,18 +14,19 @@ from revnorm.torch._processes import gathered
 
 
 @torch.no_grad()
-def follow(layer: Any, mean: Any, variance: Any) -> None:
-    """Moves a layer's running statistics towards those of a batch."""
-    layer.num_batches_tracked.add_(1)
+def follow(layer: Any, mean: Any, variance: Any, count: Any) -> None:
+    """Moves a layer's running statistics towards those of a batch, unless that is empty."""
+    seen = count > 0
+    layer.num_batches_tracked.add_(seen.any())
     share = layer.momentum
     if share is None:
         share = 1 / layer.num_batches_tracked.to(mean.dtype)
     for running, batch in ((layer.running_mean, mean), (layer.running_var, variance)):
-        running.copy_((1 - share) * running + share * batch)
+        running.copy_(torch.where(seen, (1 - share) * running + share * batch, running))
 
 
 @torch.no_grad()
-def averaged(moments: Moments, channel_axis: int) -> tuple[Any, Any]:
+def averaged(moments: Moments, channel_axis: int) -> tuple[Any, Any, Any]:
     """Mean and unbiased variance a channel, averaged over the instances of all processes."""
     mean, _, variance, count = moments
     both = torch.stack([mean, _unbiased(variance, count)])
@@ -33,17 +34,17 @@ def averaged(moments: Moments, channel_axis: int) -> tuple[Any, Any]:
     sums, instances = of_channels.sum(2), of_channels.shape[2]
     known = torch.cat([sums.flatten(), torch.full_like(sums[0, :1], instances)])
     *sums, instances = gathered(known).sum(0).split([sums.shape[1], sums.shape[1], 1])
-    return sums[0] / instances, sums[1] / instances
+    return sums[0] / instances, sums[1] / instances, instances
 
 
 @torch.no_grad()
-def pooled(moments: Moments) -> tuple[Any, Any]:
+def pooled(moments: Moments) -> tuple[Any, Any, Any]:
     """Mean and unbiased variance a channel, of all data of all processes taken together."""
     first, *others = gathered(torch.stack([field.flatten() for field in moments]))
     whole = Moments(*first)
     for other in others:
         whole = merge(whole, Moments(*other))
-    return whole.mean, _unbiased(whole.variance, whole.count)
+    return whole.mean, _unbiased(whole.variance, whole.count), whole.count
 
 
 def known(layer: Any, ndim: int, channel_axis: int) -> Moments:
