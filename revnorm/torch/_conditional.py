@@ -100,7 +100,7 @@ class ConditionalInstanceNorm(nn.Module):
             Shape, dtype and device as `x`.
         """
         _checks.rank(x, self._ranks, self.layout)
-        _checks.as_many(x.shape[self.channel_axis], self.num_channels, self.channel_axis)
+        _checks.as_many(x, self.num_channels, self.channel_axis)
         axes = {name: getattr(self, name) for name in ("axis", "batch_axis", "channel_axis")}
         return conditional_instance_norm(x, self.weight, self.bias, labels, eps=self.eps, **axes)
 

@@ -170,7 +170,7 @@ class RevIN(nn.Module):
 
     def _normalized(self, x: torch.Tensor, where: torch.Tensor | None) -> tuple[Any, Undo]:
         channel_axis = one_axis("channel_axis", self.channel_axis, x.ndim)
-        _checks.as_many(x.shape[channel_axis], self.num_features, channel_axis)
+        _checks.as_many(x, self.num_features, channel_axis)
         if self.non_norm:
             one = torch.ones((1,) * x.ndim, dtype=torch.float64, device=x.device)
             return x, Undo(identity(one), x.dtype)

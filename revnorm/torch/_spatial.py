@@ -116,7 +116,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
             ("segmentation_map", segmentation_map, self.label_channels),
         ):
             _checks.rank(given, _RANKS, _LAYOUT, name=name)
-            _checks.as_many(given.shape[1], channels, 1, name=name)
+            _checks.as_many(given, channels, 1, name=name)
         resized = interpolate(segmentation_map, size=x.shape[2:], mode="nearest")
         activation = self.mlp_shared(resized)
         scale_map, bias_map = self.mlp_gamma(activation), self.mlp_beta(activation)
