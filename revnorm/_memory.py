@@ -19,6 +19,8 @@ from revnorm._trees import leaves
 HUGE = 1 << 22
 # Elements along which NumPy's loops are long.
 LOOP = 1024
+# Rows that are added up side by side, enough of 16 numbers for a long loop; and one after another.
+SIDE, CHAIN = 16, 1024
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,6 +131,29 @@ def folded(d: Array, each: Array) -> tuple[Array, Array]:
     rows = divisor(d.shape[0], LOOP // width)
     repeated = np.tile(np.broadcast_to(each, (1, *d.shape[1:])).reshape(1, width), (1, rows))
     return d.reshape(-1, rows * width), repeated
+
+
+def down(a: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+    """The sum of a, or of a · b, over the first axis of a block in a wider type than the data.
+
+    Rows are laid side by side, for long loops, and added in an order that their number alone sets.
+    """
+    length, width = a.shape[0], math.prod(a.shape[1:])
+    side = min(SIDE, length)
+    parts = -(-length // (side * CHAIN))
+    chain = length // (side * parts)
+    whole = parts * chain * side
+
+    def added(start: int, stop: int, *shape: int) -> np.ndarray:
+        first, *second = (one[start:stop].reshape(*shape) for one in (a, b) if one is not None)
+        if second:
+            return np.einsum("ijk,ijk->ik", first, *second)
+        return np.add.reduce(first, axis=1)
+
+    sums = added(0, whole, parts, chain, side * width).reshape(-1, width)
+    if whole < length:
+        sums = np.concat([sums, added(whole, length, 1, length - whole, width)])
+    return np.add.reduce(sums, axis=0).reshape(1, *a.shape[1:])
 
 
 def view(array: Array) -> "View":

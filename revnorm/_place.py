@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._libraries import array_namespace
-from revnorm._memory import folded
-from revnorm._sums import dot, down, total
+from revnorm._memory import down, folded
+from revnorm._sums import dot, total
 from revnorm._tracing import stored
 
 

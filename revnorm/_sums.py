@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from revnorm._checks import Array
 from revnorm._tracing import constant, stored
 
@@ -15,9 +13,6 @@ _STRIPES = 16
 _SEGMENT = 64
 _SUMMED_WIDER = 1024
 _ALL_WIDER = 4096
-
-# Rows beside each other: enough of 16 numbers for a loop to be long.
-_SIDE = 16
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -63,29 +58,6 @@ def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
         rest = ones[: length - cut] if b is None else b[..., cut:]
         sums = xp.concat([sums, xp.vecdot(a[..., cut:], rest)[..., None]], axis=-1)
     return total(xp, sums, (sums.ndim - 1,), wide)
-
-
-def down(a: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    """The sum of a, or of a · b, over the first axis of a block in a wider type than the data.
-
-    Rows are laid side by side, for long loops, and added in an order that their number alone sets.
-    """
-    length, width = a.shape[0], math.prod(a.shape[1:])
-    side = min(_SIDE, length)
-    parts = -(-length // (side * _SUMMED_WIDER))
-    chain = length // (side * parts)
-    whole = parts * chain * side
-
-    def added(start: int, stop: int, *shape: int) -> np.ndarray:
-        first, *second = (one[start:stop].reshape(*shape) for one in (a, b) if one is not None)
-        if second:
-            return np.einsum("ijk,ijk->ik", first, *second)
-        return np.add.reduce(first, axis=1)
-
-    sums = added(0, whole, parts, chain, side * width).reshape(-1, width)
-    if whole < length:
-        sums = np.concat([sums, added(whole, length, 1, length - whole, width)])
-    return np.add.reduce(sums, axis=0).reshape(1, *a.shape[1:])
 
 
 def divisor(number: int, most: int) -> int:

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 Array = Any
 
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
-    if type(value) is np.ndarray or type(value).__name__ == "Tensor":
+    if type(value).__name__ in ("ndarray", "Tensor"):
         return True
     if value is None or isinstance(value, (int, float, str)) or not hasattr(value, "ndim"):
         return False

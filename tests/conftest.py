@@ -1,11 +1,15 @@
 """Which backends the tests run on, and the account of those that they did not run on."""
 
+import os
 from collections import Counter
 
 import pytest
 
 from backends import BACKENDS, DEVICES, LIBRARIES, REQUIRED, Backend, absence
 from seed import SEED
+
+# Keras has one backend a process, and looks once.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
 def pytest_report_header():

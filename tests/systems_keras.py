@@ -1,12 +1,8 @@
 """The layers that those of `revnorm.keras` stand in for, and their gradients on Keras's backends.
 
-Keras has one backend a process: that of `KERAS_BACKEND`, else torch. Its own operations round
+Keras has one backend a process, see `conftest.py`. Its own operations round
 float64 to float32, so the formulas here are made of the methods that all its tensors have.
 """
-
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import numpy as np

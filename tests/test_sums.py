@@ -6,6 +6,7 @@ import array_api_compat
 import numpy as np
 import pytest
 
+from revnorm._memory import down
 from revnorm._sums import dot, total, two_sum
 
 DTYPES = ("float32", "float64")
@@ -183,3 +184,24 @@ def test_two_sum_is_exact(dtype):
     np.testing.assert_array_equal(s, a + b)
     for numbers in zip(a.tolist(), b.tolist(), (-s).tolist(), (-error).tolist(), strict=True):
         assert math.fsum(numbers) == 0
+
+
+# Numbers that lie one behind the other in a chain, and chains that are added up.
+CHAINED = 1024 + 2 * 16 * 8
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 16383, 16384, 16385, 32771, 131071, 131072])
+def test_sums_down_the_rows_of_a_block(length):
+    """As accurate as chains of their length, and of a column the same whatever lies beside it."""
+    for name, column in adversarial(length, "float64").items():
+        beside = np.random.default_rng(0).standard_normal((length, 37))
+        beside[:, 19] = column
+        one, other = down(beside, None), down(beside, beside)
+        allowed = CHAINED * unit("float64") * math.fsum(map(abs, column))
+        assert abs(one[0, 19] - math.fsum(column)) <= allowed, name
+        squares = column * column
+        allowed = (CHAINED + 1) * unit("float64") * math.fsum(squares)
+        assert abs(other[0, 19] - math.fsum(squares)) <= allowed, name
+        few = np.ascontiguousarray(beside[:, 18:20])
+        assert down(few, None)[0, 1] == one[0, 19], name
+        assert down(few, few)[0, 1] == other[0, 19], name
