@@ -32,6 +32,7 @@ class Step(NamedTuple):
     `forward(x, where, *operands, out=None, keep=True)` gives y or None, then the fields of a
     Sample if one is taken.
     `lowered(sample, *operands)` gives the line that y was drawn with.
+    A `detached` sample has no gradient.
     """
 
     forward: Callable[..., tuple[Any, ...]]
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     dtype: Any
     accumulate: bool
     gaps: bool = False
+    detached: bool = False
 
 
 def through(
@@ -73,13 +75,14 @@ def _function() -> Any:
         def forward(ctx: Any, step: Step, frame: Any, x: Any, where: Any, *flat: Any) -> Any:
             y, *sample = step.forward(x, where, *filled(frame, iter(flat)))
             arrays = [a for a in sample if is_array(a)]
+            learned = () if step.detached else sample[1:3]
             ctx.step, ctx.frame = step, frame
             ctx.sample = [None if is_array(a) else a for a in sample]
             ctx.held = [is_array(a) for a in sample]
             ctx.save_for_backward(x, where, *arrays, *flat)
             ctx.set_materialize_grads(False)
             ctx.mark_non_differentiable(
-                *(a for i, a in enumerate(sample) if is_array(a) and i not in (1, 2))
+                *(a for a in arrays if not any(a is one for one in learned))
             )
             return (y, *sample)
 
@@ -145,9 +148,10 @@ def _pulled_back(torch: Any, call: _Call, sample: Sample | None) -> list[Any]:
     step, frame, x, where, flat, needed, g, pulls = call
     varied = [a.detach().requires_grad_(need) for a, need in zip(flat, needed[1:])]
     ends, pairs, pulls = [], [], pulls[1:3]
-    if sample is not None:
+    learned = None
+    if sample is not None and not step.detached:
         ends = [a.detach().requires_grad_(needed[0]) for a in (sample.residual, sample.variance)]
-        sample = sample._replace(residual=ends[0], variance=ends[1])
+        sample = learned = sample._replace(residual=ends[0], variance=ends[1])
         pairs = [(a, pull) for a, pull in zip(ends, pulls) if pull is not None and needed[0]]
     inputs, wanted = [*ends, *varied], [needed[0]] * len(ends) + list(needed[1:])
     drawn = dx = None
@@ -158,13 +162,13 @@ def _pulled_back(torch: Any, call: _Call, sample: Sample | None) -> list[Any]:
         lines = [(a, i) for i, a in enumerate((drawn.slope, drawn.level)) if a.requires_grad]
         if lines and needed[0] and _is_cut_once(step, x, drawn):
             own = _own(torch, drawn, ends)
-            dx, *sums = _at_once(step, x, g, where, drawn, sample, own, pulls)
+            dx, *sums = _at_once(step, x, g, where, drawn, learned, own, pulls)
         elif lines:
             sums = _sums(step, x, g, drawn)
         pairs += [(a, sums[i]) for a, i in lines]
     grads = _vjp(torch, pairs, inputs, wanted)
     if needed[0] and dx is None:
-        dx = _elements(step, x, g, where, drawn, sample, grads[: len(ends)])
+        dx = _elements(step, x, g, where, drawn, learned, grads[: len(ends)])
     return [dx, *grads[len(ends) :]]
 
 

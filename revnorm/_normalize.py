@@ -55,8 +55,12 @@ def normalize(
     known: Sample | None = None,
     out: Array | None = None,
     keep: bool = False,
+    detached: bool = False,
 ) -> tuple[Array, Any]:
-    """x carried by the map between the frames that its statistics make; with `keep` these too."""
+    """x carried by the map between the frames that its statistics make; with `keep` these too.
+
+    `detached` statistics have no gradient.
+    """
     x, where, axis, _, recipe = data
     gaps = where is not None
     if known is not None:
@@ -64,18 +68,22 @@ def normalize(
         return _drawn(frames, x, known, *worked, out=out, gaps=gaps, least=1.0), known
     _checks.writable(out, x)
 
+    def still(sample: Sample) -> Sample:
+        return mapped(constant, sample) if detached else sample
+
     def lowered(sample: Sample, *operands: Any) -> Line:
         source, target = frames(sample, *operands)
         return line(source, target, sample.pivot, recipe.widened)
 
     def kernel(place: Whole, x: Array, where: Array | None, keep: bool, *operands: Any) -> Any:
         sample, d = measure(place, x, where, recipe)
+        sample = still(sample)
         y = place.draw(d, lowered(sample, *operands), gaps)
         return (y, *sample) if keep else (y,)
 
     def forward(x: Array, where: Any, *operands: Any, out: Any = None, keep: bool = True) -> Any:
         if in_parts(x, where, axis):
-            sample = statistics(data._replace(x=x, where=where))
+            sample = still(statistics(data._replace(x=x, where=where)))
             worked = data.worked(operands)
             return _drawn(frames, x, sample, *worked, out=out, gaps=gaps, least=1.0), *sample
         given = dict(axis=axis, dtype=recipe.work, out=out, narrow=recipe.widened)
@@ -84,7 +92,7 @@ def normalize(
     def again(sample: Sample, *operands: Any) -> Line:
         return lowered(sample, *data.worked(operands))
 
-    step = Step(forward, again, axis, recipe.work, recipe.accumulate, gaps)
+    step = Step(forward, again, axis, recipe.work, recipe.accumulate, gaps, detached)
     y, *fields = through(step, x, where, *operands, out=out, keep=keep)
     return y, Sample(*fields) if fields else None
 

@@ -12,9 +12,9 @@ from revnorm._libraries import array_namespace, device
 from revnorm._moments import statistics
 from revnorm._normalize import affine, apply, normalize
 from revnorm._place import Whole
+from revnorm._tracing import constant
 
 
-@public
 def revin(
     x: Array,
     /,
@@ -79,20 +79,39 @@ def revin(
             [3.],
             [5.]]])
     """
+    chosen = dict(eps=eps, eps_mode=eps_mode, correction=correction, precision=precision)
+    axes = dict(axis=axis, channel_axis=channel_axis)
+    return reversible(x, scale, bias, **axes, **chosen, center=center, where=where, out=out)
+
+
+@public
+def reversible(
+    x: Array,
+    scale: Array | float | None = None,
+    bias: Array | float | None = None,
+    *,
+    axis: Axis,
+    channel_axis: int | None = None,
+    center: str = "mean",
+    where: Array | None = None,
+    out: Array | None = None,
+    detached: bool = False,
+    **chosen: Any,
+) -> tuple[Array, AffineMap]:
+    """RevIN; `detached`, of statistics through which no gradient flows."""
     _checks.choice("center", center, ("mean", "last"))
-    options = _checks.options(
-        eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
-    )
+    options = _checks.options(**chosen)
     data, scale, bias = _checks.data(
         x, axis, channel_axis, where, options=options, scale=scale, bias=bias
     )
     frames = partial(affine, options=options)
     parameters = data.worked((scale, bias))
     if center == "mean":
-        y, sample = normalize(data, frames, *parameters, out=out, keep=True)
+        y, sample = normalize(data, frames, *parameters, out=out, keep=True, detached=detached)
         return y, AffineMap.between(*frames(sample, *parameters))
-    source, target = frames(statistics(data), *parameters)
-    last = _last(data)
+    measured = data._replace(x=constant(x)) if detached else data
+    source, target = frames(statistics(measured), *parameters)
+    last = _last(measured)
     source = source._replace(
         origin=last if source.power is None else last * source.power, residual=0.0
     )

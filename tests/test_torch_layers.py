@@ -7,11 +7,58 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from modules import copies, in_onnx_runtime, randomized, sample  # noqa: E402
-from revnorm.torch import BatchInstanceNorm, InstanceNorm, convert  # noqa: E402
+from revnorm.torch import (  # noqa: E402
+    AdaIN,
+    BatchInstanceNorm,
+    ConditionalInstanceNorm,
+    InstanceNorm,
+    RevIN,
+    SpatiallyAdaptiveNorm,
+    convert,
+)
 from saved import saved_bytes  # noqa: E402
 
 nn = torch.nn
 SHAPE = (4, 3, 6, 5)
+
+
+class ThereAndBack(RevIN):
+    """A forecaster that expects twice what was."""
+
+    def forward(self, x):
+        y, undo = super().forward(x)
+        return undo(2 * y)
+
+
+class ByMode(RevIN):
+    """The same for code that asks by mode."""
+
+    def forward(self, x):
+        return super().forward(2 * super().forward(x, "norm"), "denorm")
+
+
+class Conditional(ConditionalInstanceNorm):
+    def forward(self, x):
+        return super().forward(x, torch.arange(x.shape[0], device=x.device) % self.num_styles)
+
+
+class Styled(AdaIN):
+    """By halves in the style of the data upside down."""
+
+    def forward(self, x):
+        return super().forward(x, 1 + 2 * x.flip(0), strength=0.5)
+
+    def reset_parameters(self):
+        """It has none."""
+
+
+class Segmented(SpatiallyAdaptiveNorm):
+    """In the dtype of its convolutions, whose own roundings a wider one hides."""
+
+    def forward(self, x):
+        wide = x.to(self.mlp_gamma.weight.dtype)
+        return super().forward(wide, wide.detach()[:, :2].round()).to(x.dtype)
+
 
 # Each with data of SHAPE, in NCHW.
 LAYERS = {
@@ -23,7 +70,18 @@ LAYERS = {
     "converted": lambda: convert(nn.InstanceNorm2d(3, affine=True, track_running_stats=True)),
     "BatchInstanceNorm": lambda: BatchInstanceNorm(3, layout="NCHW"),
 }
+OTHERS = {
+    "RevIN": lambda: ThereAndBack(3, axis=(2, 3), channel_axis=1),
+    "RevIN, detached": lambda: ThereAndBack(3, axis=(2, 3), channel_axis=1, detach=True),
+    "RevIN, last": lambda: ThereAndBack(3, axis=(2, 3), channel_axis=1, subtract_last=True),
+    "RevIN, by mode": lambda: ByMode(3, axis=(2, 3), channel_axis=1),
+    "AdaIN": lambda: Styled(layout="NCHW"),
+    "ConditionalInstanceNorm": lambda: Conditional(3, 2, layout="NCHW"),
+    "SpatiallyAdaptiveNorm": lambda: Segmented(3, 2, hidden=4, dtype=torch.float64),
+}
+ALL = LAYERS | OTHERS
 over_layers = pytest.mark.parametrize("name", LAYERS)
+over_all = pytest.mark.parametrize("name", ALL)
 MODES = pytest.mark.parametrize("training", [True, False])
 
 # A wider type's sums in another order differ by far less than its roundoff; rounded once to
@@ -45,7 +103,7 @@ def _fresh_compiler():
 
 
 def made(name, training=True):
-    return randomized(LAYERS[name]()).train(training)
+    return randomized(ALL[name]()).train(training)
 
 
 def data(seed=0, dtype=torch.float32):
@@ -66,7 +124,7 @@ def alike(found, expected):
         torch.testing.assert_close(one, other, **bound)
 
 
-@over_layers
+@over_all
 @MODES
 def test_compile(name, training):
     layer, twin = made(name, training), made(name, training)
@@ -75,7 +133,7 @@ def test_compile(name, training):
         alike(step(compiled, twin, data(seed)), step(layer, layer, data(seed)))
 
 
-@over_layers
+@over_all
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_export(name, dynamic):
     layer = made(name, training=False)
@@ -85,7 +143,7 @@ def test_export(name, dynamic):
         torch.testing.assert_close(program.module()(x), layer(x), **ONCE)
 
 
-@over_layers
+@pytest.mark.parametrize("name", [name for name in ALL if name != "SpatiallyAdaptiveNorm"])
 def test_onnx(name, tmp_path):
     layer = made(name, training=False)
     sizes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
@@ -113,7 +171,7 @@ def test_autocast_leaves_parameters_in_float32(name, training, dtype):
     assert x.grad.isfinite().all()
 
 
-@over_layers
+@over_all
 @MODES
 def test_half_precision_throughout(name, training):
     layer = made(name, training).bfloat16()
@@ -122,7 +180,7 @@ def test_half_precision_throughout(name, training):
     assert {one.dtype for one in buffers} <= {torch.bfloat16, torch.int64}
 
 
-@over_layers
+@over_all
 @MODES
 def test_channels_last_stays(name, training):
     layer, twin = made(name, training), made(name, training)
@@ -132,7 +190,7 @@ def test_channels_last_stays(name, training):
     torch.testing.assert_close(y, twin(data()), **ONCE)
 
 
-@over_layers
+@over_all
 @MODES
 def test_other_strides(name, training):
     layer, twin = made(name, training), made(name, training)
@@ -142,7 +200,7 @@ def test_other_strides(name, training):
     torch.testing.assert_close(layer(expanded), twin(expanded.contiguous()), **ONCE)
 
 
-@over_layers
+@over_all
 def test_copies(name):
     layer = made(name)
     layer(data())
@@ -154,19 +212,22 @@ def test_copies(name):
         torch.testing.assert_close(other(data(1)), layer(data(1)), rtol=0, atol=0)
 
 
-@over_layers
+@over_all
 def test_meta_device(name):
     with torch.device("meta"):
-        layer = LAYERS[name]()
+        layer = ALL[name]()
     x = torch.empty(SHAPE, device="meta")
     assert layer(x).shape == layer.eval()(x).shape == SHAPE
-    layer.to_empty(device="cpu").reset_parameters()
-    torch.testing.assert_close(layer.state_dict(), LAYERS[name]().state_dict(), rtol=0, atol=0)
+    layer.to_empty(device="cpu")
+    for one in (layer, begun := ALL[name]()):
+        torch.manual_seed(0)
+        one.reset_parameters()
+    torch.testing.assert_close(layer.state_dict(), begun.state_dict(), rtol=0, atol=0)
     layer.load_state_dict(made(name).state_dict())
     torch.testing.assert_close(layer(data()), made(name, False)(data()), rtol=0, atol=0)
 
 
-@over_layers
+@over_all
 def test_double(name):
     layer = made(name).double()
     y, gradients, _ = step(layer, layer, data(dtype=torch.float64))
@@ -183,7 +244,7 @@ def test_zero_weights(name, training):
     assert all(one.isfinite().all() for one in gradients)
 
 
-@over_layers
+@over_all
 @MODES
 def test_without_gradients(name, training):
     layer, twin = made(name, training), made(name, training)
@@ -192,10 +253,10 @@ def test_without_gradients(name, training):
         torch.testing.assert_close(layer(data()), expected, **ONCE)
     with torch.inference_mode():
         assert layer.eval()(data()).isfinite().all()
-    assert layer.train()(data()).requires_grad
+    assert layer.train()(data().requires_grad_()).requires_grad
 
 
-@over_layers
+@over_all
 def test_data_stay_as_they_are(name):
     layer, x = made(name), data()
     before = x.clone()
@@ -203,7 +264,7 @@ def test_data_stay_as_they_are(name):
     assert torch.equal(x, before)
 
 
-@over_layers
+@over_all
 def test_threads_share_a_layer_in_evaluation(name):
     layer = made(name, training=False)
     batches = [data(seed) for seed in range(16)]
@@ -213,18 +274,18 @@ def test_threads_share_a_layer_in_evaluation(name):
             torch.testing.assert_close(found, one, rtol=0, atol=0)
 
 
-@over_layers
+@over_all
 @MODES
 def test_second_gradients(name, training):
     layer = made(name, training).double().requires_grad_(False)
     assert torch.autograd.gradgradcheck(layer, sample(2, 3, 2, 3).requires_grad_())
 
 
-@over_layers
+@over_all
 def test_state_dicts_round_trip_through_weights_only(name, tmp_path):
     layer = made(name)
     torch.save(layer.state_dict(), tmp_path / "state.pt")
-    other = LAYERS[name]()
+    other = ALL[name]()
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     torch.testing.assert_close(other.state_dict(), layer.state_dict(), rtol=0, atol=0)
 
@@ -238,7 +299,7 @@ def test_it_keeps_the_input_and_little_else(name, training):
     assert kept <= x.numel() * x.element_size() + 4000
 
 
-@over_layers
+@over_all
 def test_checkpointing(name):
     layer, twin = made(name, training=False), made(name, training=False)
 
@@ -262,7 +323,7 @@ def test_a_call_in_training_between_evaluation_and_its_backward(name):
 
 @over_layers
 def test_vmap_over_models_in_evaluation(name):
-    layers = [randomized(LAYERS[name](), seed).eval() for seed in (0, 50)]
+    layers = [randomized(ALL[name](), seed).eval() for seed in (0, 50)]
     parameters, buffers = torch.func.stack_module_state(layers)
 
     def call(parameters, buffers, x):

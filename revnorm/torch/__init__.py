@@ -1,7 +1,19 @@
 """Layers for PyTorch: the functions of this package as modules that replace those in use."""
 
+from revnorm.torch._adain import AdaIN
 from revnorm.torch._batch_instance import BatchInstanceNorm
+from revnorm.torch._conditional import ConditionalInstanceNorm
 from revnorm.torch._convert import convert
 from revnorm.torch._instance import InstanceNorm
+from revnorm.torch._revin import RevIN
+from revnorm.torch._spatial import SpatiallyAdaptiveNorm
 
-__all__ = ["BatchInstanceNorm", "InstanceNorm", "convert"]
+__all__ = [
+    "AdaIN",
+    "BatchInstanceNorm",
+    "ConditionalInstanceNorm",
+    "InstanceNorm",
+    "RevIN",
+    "SpatiallyAdaptiveNorm",
+    "convert",
+]

@@ -34,12 +34,16 @@ def channels(num_channels: Any, lazy: bool = True) -> Any:
     """A number of channels; of lazy layers None, where the first call is to tell it."""
     if num_channels is None and lazy:
         return None
-    if not _checks.is_int(num_channels):
-        kinds = "an int or None" if lazy else "an int"
-        raise TypeError(f"`num_channels` must be {kinds}, got {num_channels!r}")
-    if num_channels < 1:
-        raise ValueError(f"`num_channels` must be positive, got {num_channels}")
-    return int(num_channels)
+    return positive("num_channels", num_channels, "an int or None" if lazy else "an int")
+
+
+def positive(name: str, value: Any, kinds: str = "an int") -> int:
+    """A count of something."""
+    if not _checks.is_int(value):
+        raise TypeError(f"`{name}` must be {kinds}, got {value!r}")
+    if value < 1:
+        raise ValueError(f"`{name}` must be positive, got {value}")
+    return int(value)
 
 
 def has_channels(channel_axis: int | None, layout: Any) -> None:
@@ -83,12 +87,12 @@ def share(name: str, value: Any) -> Any:
     return value
 
 
-def rank(x: Any, ranks: tuple[int, ...] | None, layout: Any) -> None:
+def rank(x: Any, ranks: tuple[int, ...] | None, layout: Any, name: str = "x") -> None:
     """Raises unless data have as many axes as the layer is for."""
     if ranks is not None and x.ndim not in ranks:
         wanted = " or ".join(map(str, ranks))
         named = "" if layout is None else f", those of layout {layout!r}"
-        raise ValueError(f"`x` must have {wanted} axes{named}, got shape {tuple(x.shape)}")
+        raise ValueError(f"`{name}` must have {wanted} axes{named}, got shape {tuple(x.shape)}")
 
 
 def channels_of(x: Any, channel_axis: int) -> Any:
@@ -96,14 +100,32 @@ def channels_of(x: Any, channel_axis: int) -> Any:
     return x.shape[_checks.one_axis("channel_axis", channel_axis, x.ndim)]
 
 
-def as_many(x: Any, num_channels: int, channel_axis: int) -> None:
+def as_many(x: Any, num_channels: int, channel_axis: int, name: str = "x") -> None:
     """Raises unless the data have as many channels as the layer."""
     channels = channels_of(x, channel_axis)
     if channels != num_channels:
         raise ValueError(
-            f"`x` must have {num_channels} channels on axis {channel_axis}, as the layer has, "
+            f"`{name}` must have {num_channels} channels on axis {channel_axis}, as the layer has, "
             f"got {channels}"
         )
+
+
+def mode(value: Any, where: Any) -> None:
+    """Raises unless a mode is one of RevIN's, and a mask goes with it."""
+    if value is not None and value not in ("norm", "denorm"):
+        raise ValueError(f"`mode` must be 'norm', 'denorm' or None, got {value!r}")
+    if value == "denorm" and where is not None:
+        raise ValueError(f"`where` must be None with 'denorm', got {type(where).__name__}")
+
+
+def normalized_before(held: Any) -> Any:
+    """What "norm" kept, if there was one."""
+    if held is None:
+        raise RuntimeError(
+            "`mode` must be 'norm' before it is 'denorm', on the same layer and in the same "
+            "thread, got 'denorm' first"
+        )
+    return held
 
 
 def module(value: Any) -> None:
