@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from revnorm._affine import identity
-from revnorm._checks import choice, is_layout, number, one_axis
+from revnorm._checks import choice, number, one_axis
 from revnorm._layout import Axis
 from revnorm._revin import reversible
 from revnorm.torch import _checks
@@ -115,7 +115,7 @@ class RevIN(nn.Module):
         self.eps, self.eps_mode = number("eps", eps), eps_mode
         self.affine, self.subtract_last = affine, subtract_last
         self.non_norm, self.detach = non_norm, detach
-        given = axis.channel_axis if is_layout(axis) else channel_axis
+        given = getattr(axis, "channel_axis", channel_axis)
         _, self.channel_axis, _, _ = _checks.axes(None, axis, given)
         _checks.has_channels(self.channel_axis, None)
         self.axis = axis
@@ -209,7 +209,7 @@ class RevIN(nn.Module):
 
     def extra_repr(self) -> str:
         """What the layer was made with, but for what is as usual."""
-        usual = {"affine": True, "subtract_last": False, "non_norm": False, "detach": False}
+        usual: dict[str, Any] = dict(affine=True, subtract_last=False, non_norm=False, detach=False)
         usual |= {"axis": 1, "channel_axis": -1, "eps_mode": "add"}
         options = {name: getattr(self, name) for name in usual}
         shown = [f"{n}={value!r}" for n, value in options.items() if value != usual[n]]

@@ -67,7 +67,7 @@ _registry.make_known()
 _pytree.register_pytree_node(
     Undo,
     lambda undo: ([undo.map], undo.dtype),
-    lambda children, dtype: Undo(*children, dtype),
+    lambda children, dtype: Undo(next(iter(children)), dtype),
     serialized_type_name="revnorm.torch.Undo",
     to_dumpable_context=str,
     from_dumpable_context=_named,
