@@ -152,7 +152,7 @@ def test_onnx(name, tmp_path):
         torch.testing.assert_close(run(x), layer(x).detach(), **ONCE)
 
 
-@over_layers
+@pytest.mark.parametrize("name", [*LAYERS, "AdaIN", "ConditionalInstanceNorm"])
 @MODES
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_leaves_parameters_in_float32(name, training, dtype):
@@ -167,7 +167,7 @@ def test_autocast_leaves_parameters_in_float32(name, training, dtype):
     eps = torch.finfo(dtype).eps
     torch.testing.assert_close(y, twin(narrow.float()).to(dtype), rtol=eps, atol=eps)
     y.float().square().sum().backward()
-    assert {one.grad.dtype for one in layer.parameters()} == {torch.float32}
+    assert {one.grad.dtype for one in layer.parameters()} <= {torch.float32}
     assert x.grad.isfinite().all()
 
 
@@ -321,7 +321,7 @@ def test_a_call_in_training_between_evaluation_and_its_backward(name):
     torch.testing.assert_close(x.grad, expected.grad, rtol=0, atol=0)
 
 
-@over_layers
+@pytest.mark.parametrize("name", [name for name in ALL if name != "AdaIN"])
 def test_vmap_over_models_in_evaluation(name):
     layers = [randomized(ALL[name](), seed).eval() for seed in (0, 50)]
     parameters, buffers = torch.func.stack_module_state(layers)

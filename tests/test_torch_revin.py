@@ -1,6 +1,7 @@
 """The RevIN layer: the way back that it hands out or keeps, masks, distributions, detached ways."""
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -77,11 +78,11 @@ def test_what_nobody_brings_back_is_not_kept_for_ever():
 
 
 def test_back_before_there():
-    norm, message = layer(), "norm"
+    norm, message = layer(), "before it is 'denorm'"
     with pytest.raises(RuntimeError, match=message):
         norm(sample(*SERIES), "denorm")
     norm(sample(*SERIES), "norm")
-    for way, other in copies(norm).items():
+    for way, other in {**copies(norm), "copy": copy.copy(norm)}.items():
         with pytest.raises(RuntimeError, match=message):
             other(sample(*SERIES), "denorm")
         assert torch.equal(other(sample(*SERIES))[0], norm(sample(*SERIES))[0]), way
@@ -138,48 +139,69 @@ def test_masked_elements_are_not_looked_at():
     assert torch.equal(norm(spoiled, seen)[0][:, :-6], y[:, :-6])
 
 
-@pytest.mark.parametrize("subtract_last", [True, False])
-def test_detached_statistics_have_no_gradient(subtract_last):
-    """Beside the recipe: moments, or a center, of detached data."""
-    norm = layer(detach=True, subtract_last=subtract_last)
-    x, forecast = sample(*SERIES).requires_grad_(), sample(4, 9, 3, seed=1).requires_grad_()
+def detached(x, weight, bias, *, subtract_last=False, where=None):
+    """The recipe, there and back: statistics of detached data."""
     still = x.detach()
-    deviation = (still.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
-    center = still[:, -1:] if subtract_last else still.mean(1, keepdim=True)
-    weight, bias = norm.affine_weight, norm.affine_bias
-    y, undo = norm(x)
-    pairs = (
-        (y, (x - center) / deviation * weight + bias),
-        (undo(forecast), (forecast - bias) / weight * deviation + center),
-    )
-    for found, expected in pairs:
+    seen = torch.ones_like(still) if where is None else where.to(still.dtype)
+    count = seen.sum(1, keepdim=True)
+    center = mean = (still * seen).sum(1, keepdim=True) / count
+    if subtract_last:
+        center = still[:, -1:]
+    deviation = (((still - mean) ** 2 * seen).sum(1, keepdim=True) / count + 1e-5).sqrt()
+
+    def undo(y):
+        return (y - bias) / weight * deviation + center
+
+    return (x - center) / deviation * weight + bias, undo
+
+
+@pytest.mark.parametrize("options", [{}, {"subtract_last": True}, {"where": True}])
+def test_detached_statistics_have_no_gradient(options):
+    options = dict(options)
+    where = None
+    if options.pop("where", False):
+        where = sample(*SERIES, seed=4) > 0
+    norm = layer(detach=True, **options)
+    x, forecast = sample(*SERIES).requires_grad_(), sample(4, 9, 3, seed=1).requires_grad_()
+    operands = (x, forecast, norm.affine_weight, norm.affine_bias)
+    y, undo = norm(x, where=where)
+    z, other = detached(x, *norm.parameters(), where=where, **options)
+    # A square, so that second gradients are those of more than products.
+    for found, expected in ((y, z), (undo(forecast**2), other(forecast**2))):
         cotangent = sample(*found.shape, seed=2)
-        operands = (x, forecast, weight, bias)
-        ours, theirs = (
-            torch.autograd.grad(one, operands, cotangent, allow_unused=True, retain_graph=True)
-            for one in (found, expected)
-        )
-        for one, other in zip(ours, theirs, strict=True):
-            if other is None:
-                assert one is None or not one.any()
-            else:
-                torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+        both = []
+        for one in (found, expected):
+            first = torch.autograd.grad(
+                one, operands, cotangent, create_graph=True, materialize_grads=True
+            )
+            squares = sum((gradient**2).sum() for gradient in first)
+            second = torch.autograd.grad(
+                squares, operands, retain_graph=True, materialize_grads=True
+            )
+            both.append([*first, *second])
+        torch.testing.assert_close(*both, rtol=1e-11, atol=1e-11)
 
 
-def test_detached_gradients_have_gradients():
-    norm = layer(detach=True)
-    center, deviation = 0.3, 1.5
+def test_detached_statistics_have_no_tangent():
+    norm, x, tangent = layer(detach=True), sample(*SERIES), sample(*SERIES, seed=1)
 
-    def call(x, weight):
-        torch.func.functional_call(norm, {}, (x,))
-        y, undo = torch.func.functional_call(norm, {"affine_weight": weight}, (x,))
-        return undo(y * y)
+    def there_and_elsewhere(x):
+        y, undo = norm(x)
+        return y, undo(tangent)
 
-    # A derivative by differences moves the statistics, which have none: weights alone, then.
-    x = center + deviation * sample(2, 6, 3)
-    weight = norm.affine_weight.detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda weight: call(x, weight), weight)
-    assert torch.autograd.gradgradcheck(lambda weight: call(x, weight), weight)
+    _, found = torch.func.jvp(there_and_elsewhere, (x,), (tangent,))
+    deviation = (x.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(found[0], tangent / deviation * norm.affine_weight, **BACK)
+    assert not found[1].any()
+
+
+def test_detached_gradients_for_each_sample():
+    norm = layer(detach=True, axis=0)
+    x = sample(*SERIES).requires_grad_()
+    found = torch.vmap(torch.func.grad(lambda one: (norm(one)[0] ** 3).sum()))(x)
+    y, _ = detached(x, *norm.parameters())
+    (expected,) = torch.autograd.grad((y**3).sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_non_norm():
@@ -207,6 +229,21 @@ def test_a_narrow_forecast_comes_back_in_the_dtype_of_the_data():
     assert (undo(forecast) - x[:, -5:]).abs().max() < 4 * 1.5 * 2**-8
     assert undo.spread(forecast.abs()).dtype == torch.float32
     assert undo(forecast, dtype=torch.float64).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("by_mode", [False, True])
+def test_forecaster_under_autocast(dtype, by_mode):
+    """Level and deviation of the forecast are those of float32, what lies between is narrow."""
+    model, x = randomized(Forecaster(by_mode)), 1000 + sample(*SERIES, dtype=torch.float32)
+    narrow = []
+    model.line.register_forward_hook(lambda line, given, result: narrow.append(result))
+    with torch.autocast("cpu", dtype=dtype):
+        forecast = model(x.requires_grad_())
+    assert (narrow[0].dtype, forecast.dtype) == (dtype, torch.float32)
+    assert torch.equal(forecast, model.norm(x)[1](narrow[0].mT))
+    forecast.sum().backward()
+    assert {one.grad.dtype for one in (x, *model.parameters())} == {torch.float32}
 
 
 class Forecaster(nn.Module):
@@ -237,6 +274,64 @@ def test_compiled_forecaster(by_mode, detach):
             grads.append([y, *(p.grad for p in one.parameters())])
         torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
     torch.compiler.reset()
+
+
+# What the compiler looks at makes PyTorch warn.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_calls_by_mode_share_what_is_kept():
+    """One region normalizes, another or none brings back, and again after one that did both."""
+    norm = layer()
+    compiled = torch.compile(norm, fullgraph=True)
+    series = [10.0**i * sample(*SERIES, seed=i) for i in range(3)]
+    first, second, third = (compiled(x, "norm") for x in series)
+    torch.testing.assert_close(compiled(second, "denorm"), series[1], **BACK)
+    torch.testing.assert_close(norm(third.clone(), "denorm"), series[2], **BACK)
+    torch.testing.assert_close(compiled(first.clone(), "denorm"), series[0], **BACK)
+    both = torch.compile(lambda x: norm(norm(x, "norm"), "denorm"), fullgraph=True)
+    torch.testing.assert_close(both(series[1]), series[1], **BACK)
+    y, _ = norm(series[1])
+    torch.testing.assert_close(norm(y, "denorm"), series[1], **BACK)
+    torch.compiler.reset()
+
+
+def test_back_before_there_compiled():
+    with pytest.raises(RuntimeError, match="before it is 'denorm'"):
+        torch.compile(layer())(sample(*SERIES), "denorm")
+    torch.compiler.reset()
+
+
+def test_a_way_back_out_of_compiled_and_mapped_functions():
+    norm, x = layer(), sample(*SERIES)
+    y, undo = torch.compile(norm, fullgraph=True)(x)
+    torch.testing.assert_close(undo(y), x, **BACK)
+    torch.compiler.reset()
+    single = layer(axis=0)
+    y, undo = torch.vmap(single)(x)
+    torch.testing.assert_close(torch.vmap(lambda undo, y: undo(y))(undo, y), x, **BACK)
+
+
+def test_a_way_back_is_saved(tmp_path):
+    y, undo = layer()(sample(*SERIES, dtype=torch.float32))
+    torch.save(undo, tmp_path / "undo.pt")
+    for other in (torch.load(tmp_path / "undo.pt", weights_only=True), pickle.loads(pickle.dumps(undo))):
+        assert torch.equal(other(y), undo(y))
+        assert other(y.double()).dtype == torch.float32
+
+
+def test_a_parametrized_layer_is_copied():
+    """PyTorch copies all of its attributes then, whatever it would pickle."""
+
+    class Exponential(nn.Module):
+        def forward(self, weight):
+            return weight.exp()
+
+    norm, x = layer(), sample(*SERIES)
+    nn.utils.parametrize.register_parametrization(norm, "affine_weight", Exponential())
+    norm(x, "norm")
+    other = copy.deepcopy(norm)
+    assert torch.equal(other(x)[0], norm(x)[0])
+    with pytest.raises(RuntimeError, match="norm"):
+        other(x, "denorm")
 
 
 @pytest.mark.parametrize("by_mode", [False, True])

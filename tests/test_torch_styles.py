@@ -49,6 +49,22 @@ def test_segmentation_of_another_size():
     assert torch.equal(layer(x, small), layer(x, large))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_segmentation_under_autocast(dtype):
+    """The convolutions are narrow, the statistics are those of the data as they are."""
+    layer = randomized(SpatiallyAdaptiveNorm(3, 2, hidden=4))
+    x, segmentation = (sample(*shape, dtype=torch.float32) for shape in (IMAGES, (4, 2, 7, 5)))
+    x = (1000 + x).requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        y = layer(x, segmentation)
+        activation = layer.mlp_shared(segmentation)
+        maps = [one(activation) for one in (layer.mlp_gamma, layer.mlp_beta)]
+    assert y.dtype == torch.float32
+    assert torch.equal(y, rn.spatially_adaptive_norm(x, *maps, axis=(2, 3)))
+    y.sum().backward()
+    assert {one.grad.dtype for one in layer.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [

@@ -118,14 +118,14 @@ def mode(value: Any, where: Any) -> None:
         raise ValueError(f"`where` must be None with 'denorm', got {type(where).__name__}")
 
 
-def normalized_before(held: Any) -> Any:
+def normalized_before(taken: list[Any]) -> Any:
     """What "norm" kept, if there was one."""
-    if held is None:
+    if not taken:
         raise RuntimeError(
             "`mode` must be 'norm' before it is 'denorm', on the same layer and in the same "
             "thread, got 'denorm' first"
         )
-    return held
+    return taken[-1]
 
 
 def module(value: Any) -> None:

@@ -20,6 +20,20 @@ _WAITING = 4
 _OTHERS = {"gamma": "affine_weight", "beta": "affine_bias"}
 
 
+class _Held(threading.local):
+    """What a thread has normalized: the ways back that wait, and the one that was taken last.
+
+    Copies begin empty. Lists change in place, as a compiler leaves other assignments undone.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[weakref.ref[torch.Tensor], Undo]] = []
+        self.taken: list[Undo] = []
+
+    def __reduce__(self) -> Any:
+        return _Held, ()
+
+
 class RevIN(nn.Module):
     """Normalize each series, and give the way back for the forecast.
 
@@ -122,7 +136,7 @@ class RevIN(nn.Module):
         for name in _OTHERS.values():
             made = torch.empty(self.num_features, device=device, dtype=dtype) if affine else None
             self.register_parameter(name, None if made is None else nn.Parameter(made))
-        self._held = threading.local()
+        self._held = _Held()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -189,23 +203,17 @@ class RevIN(nn.Module):
         return y, Undo(norm_map.inv, x.dtype)
 
     def _keep(self, y: torch.Tensor, undo: Undo) -> None:
-        held = self._in_thread()
-        held.waiting.append((weakref.ref(y), undo))
-        del held.waiting[:-_WAITING]
+        waiting = self._held.waiting
+        waiting.append((weakref.ref(y), undo))
+        del waiting[:-_WAITING]
 
     def _way_back(self, y: torch.Tensor) -> Undo:
-        held = self._in_thread()
-        waiting = held.waiting
+        waiting, taken = self._held.waiting, self._held.taken
         if waiting:
             own = (i for i, (normalized, _) in enumerate(waiting) if normalized() is y)
-            held.taken = waiting.pop(next(own, -1))
-        return _checks.normalized_before(held.taken)[1]
-
-    def _in_thread(self) -> Any:
-        held = self._held
-        if not hasattr(held, "waiting"):
-            held.waiting, held.taken = [], None
-        return held
+            taken[:] = [waiting.pop(next(own, -1))[1]]
+        way: Undo = _checks.normalized_before(taken)
+        return way
 
     def extra_repr(self) -> str:
         """What the layer was made with, but for what is as usual."""
@@ -215,18 +223,14 @@ class RevIN(nn.Module):
         shown = [f"{n}={value!r}" for n, value in options.items() if value != usual[n]]
         return ", ".join([str(self.num_features), f"eps={self.eps!r}", *shown])
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: no statistics."""
-        return {name: value for name, value in self.__dict__.items() if name != "_held"}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy, which has normalized nothing yet."""
         super().__setstate__(state)
-        self._held = threading.local()
+        self._held = _Held()
 
     def _replicate_for_data_parallel(self) -> Any:
         replica = super()._replicate_for_data_parallel()
-        replica._held = threading.local()
+        replica._held = _Held()
         return replica
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
