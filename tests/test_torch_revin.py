@@ -313,7 +313,8 @@ def test_a_way_back_out_of_compiled_and_mapped_functions():
 def test_a_way_back_is_saved(tmp_path):
     y, undo = layer()(sample(*SERIES, dtype=torch.float32))
     torch.save(undo, tmp_path / "undo.pt")
-    for other in (torch.load(tmp_path / "undo.pt", weights_only=True), pickle.loads(pickle.dumps(undo))):
+    loaded = torch.load(tmp_path / "undo.pt", weights_only=True)
+    for other in (loaded, pickle.loads(pickle.dumps(undo))):
         assert torch.equal(other(y), undo(y))
         assert other(y.double()).dtype == torch.float32
 
