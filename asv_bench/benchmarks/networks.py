@@ -1,15 +1,18 @@
 """Training steps of a small network, with PyTorch's instance norm and with it converted.
 
-A way takes images, N, 3, H, W, and gives a step: forward, loss, backward and the optimizer.
+A way takes images, N, 3, H, W, and gives a step: forward, loss, backward and the optimizer. Of a
+forecaster, a way takes series, N, T, C: a line over time between RevIN and its way back, with the
+authors' RevIN and with the layer that replaces it.
 """
 
 from typing import Any
 
 import numpy as np
 
-from . import ways
+from . import measure, ways
 
 BLOCKS = 4
+AHEAD = 96
 
 
 def theirs(x: np.ndarray, **options: Any) -> ways.Function:
@@ -52,14 +55,58 @@ def network(channels: int = 32, **options: Any) -> Any:
 def step(model: Any, x: np.ndarray) -> ways.Function:
     torch = ways.torch()
     images, labels = torch.from_numpy(x), torch.arange(len(x)) % 10
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    return _train(model, model, images, labels, torch.nn.functional.cross_entropy)
+
+
+def _train(call: Any, model: Any, x: Any, target: Any, loss: Any) -> ways.Function:
+    optimizer = ways.torch().optim.SGD(model.parameters(), lr=0.001)
 
     def train() -> None:
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        loss(call(x), target).backward()
         optimizer.step()
 
     return train
+
+
+def authors(x: np.ndarray) -> ways.Function:
+    return forecasts(measure.of_tests("systems").AuthorsRevIN(x.shape[-1]), x)
+
+
+def replaced(x: np.ndarray) -> ways.Function:
+    return forecasts(_replacing(x), x)
+
+
+def authors_compiled(x: np.ndarray) -> ways.Function:
+    return forecasts(measure.of_tests("systems").AuthorsRevIN(x.shape[-1]), x, _compiled)
+
+
+def replaced_compiled(x: np.ndarray) -> ways.Function:
+    return forecasts(_replacing(x), x, _compiled)
+
+
+def forecasts(norm: Any, x: np.ndarray, made: ways.Callable[..., Any] = lambda model: model) -> Any:
+    """A step of a forecaster that calls its RevIN by mode, as the authors' code does."""
+    torch = ways.torch()
+    torch.manual_seed(0)
+
+    class Forecaster(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.line = norm, torch.nn.Linear(x.shape[1], AHEAD)
+
+        def forward(self, x: Any) -> Any:
+            return self.norm(self.line(self.norm(x, "norm").mT).mT, "denorm")
+
+    model, past = Forecaster(), torch.from_numpy(x)
+    future = past[:, -AHEAD:].roll(1, 0)
+    return _train(made(model), model, past, future, torch.nn.functional.mse_loss)
+
+
+def _replacing(x: np.ndarray) -> Any:
+    from revnorm.torch import RevIN
+
+    return RevIN(x.shape[-1], detach=True)
 
 
 def _compiled(model: Any) -> Any:

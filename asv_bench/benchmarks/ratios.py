@@ -8,7 +8,8 @@ class _Ratio:
     unit = "ratio"
 
     def setup(self, name, shape):
-        row = next(row for row in [*rows.ROWS, *rows.STEPS, *rows.NETWORKS] if row.name == name)
+        listed = [*rows.ROWS, *rows.STEPS, *rows.NETWORKS, *rows.FORECASTERS]
+        row = next(row for row in listed if row.name == name)
         if shape not in row.targets:
             raise NotImplementedError(f"{name} has no ratio to reach at {shape}")
         x = ways.data(shape)

@@ -227,3 +227,18 @@ NETWORKS = [
         dict.fromkeys(PHOTOGRAPHS, 1.0),
     ),
 ]
+
+FORECASTERS = [
+    Row(
+        "forecaster, RevIN / its authors'",
+        networks.replaced,
+        networks.authors,
+        dict.fromkeys(TRAINED_SERIES, 1.05),
+    ),
+    Row(
+        "forecaster, torch.compile, RevIN / its authors'",
+        networks.replaced_compiled,
+        networks.authors_compiled,
+        dict.fromkeys(TRAINED_SERIES, 1.0),
+    ),
+]

@@ -31,6 +31,10 @@ class Networks(_Steps):
     params = ([row.name for row in rows.NETWORKS], list(rows.PHOTOGRAPHS))
 
 
+class Forecasters(_Steps):
+    params = ([row.name for row in rows.FORECASTERS], list(rows.TRAINED_SERIES))
+
+
 class Saved:
     """Bytes kept for backward, in units of the input's bytes."""
 
