@@ -134,18 +134,20 @@ def _gated(
 ) -> tuple[Frame, Frame]:
     source, own = standard(sample, options), UNIT
     if is_array(sample.count):
-        source, own = _unobserved(sample.count == 0, source, batch)
+        # Around the center of the steeper map less is lost.
+        steep = abs(gate) > abs(1 - gate) * batch.at(None).unit
+        source, own = _unobserved((sample.count == 0) & steep, source, batch)
     target = mixed([carried(source, batch, UNIT), own], [gate, 1 - gate])
     return source, target.affine(scale, bias)
 
 
-def _unobserved(empty: Array, source: Frame, batch: Frame) -> tuple[Frame, Frame]:
-    """Frames of maps that leave empty instances as they are, around the center of the batch."""
+def _unobserved(those: Array, source: Frame, batch: Frame) -> tuple[Frame, Frame]:
+    """Frames of maps that leave those instances as they are, around the center of the batch."""
     xp = array_namespace(source.unit)
 
     def chosen(there: Frame, here: Frame) -> Frame:
         ends = zip(there[:3], here.solid(source.unit)[:3], strict=True)
-        origin, residual, unit = (xp.where(empty, a, b) for a, b in ends)
+        origin, residual, unit = (xp.where(those, a, b) for a, b in ends)
         return Frame(origin, residual, unit, here.power)
 
     return chosen(batch.at(source.power), source), chosen(batch.at(None), UNIT)

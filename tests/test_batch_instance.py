@@ -94,3 +94,19 @@ def test_unobserved_instance_far_from_zero(backend):
     expected = (batch + x[2]) / 2
     rounding = 4 * np.finfo(dtype).eps
     np.testing.assert_allclose(backend.to_numpy(y)[2], expected.astype(dtype), rtol=rounding)
+
+
+def test_unobserved_instance_near_zero_beside_a_batch_far_away(backend):
+    """Its own map is the steeper one, and what it leaves as it is is not lost."""
+    dtype = backend.widest
+    x = np.asarray([[-9e15, 0.5], [0.25, 3.0], [0.75, 0.5]], dtype=dtype)
+    where = np.asarray([[True, False], [True, False], [False, False]])
+    gate = 2.0**-14
+    y = rn.batch_instance_norm(
+        backend.asarray(x, dtype), gate, axis=1, batch_axis=0, where=backend.asarray(where)
+    )
+    seen = x[where].astype(np.longdouble)
+    batch = (x[2] - seen.mean()) / np.sqrt(seen.var() + 1e-5)
+    expected = gate * batch + (1 - gate) * x[2]
+    rounding = 8 * np.finfo(dtype).eps
+    np.testing.assert_allclose(backend.to_numpy(y)[2], expected.astype(dtype), rtol=rounding)
