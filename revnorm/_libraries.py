@@ -6,7 +6,7 @@ so its own tensors are told apart by where their type is defined.
 
 from typing import Any
 
-import array_api_compat.numpy
+import array_api_compat
 import numpy as np
 
 from revnorm._trees import Array
@@ -39,9 +39,10 @@ def is_array(value: Any) -> bool:
 
 def array_namespace(*arrays: Array) -> Any:
     """The one namespace of all arrays; a TypeError if there are several."""
-    kinds = {type(array) for array in arrays}
-    if kinds == {np.ndarray}:
-        return array_api_compat.numpy
+    if all(type(array) is np.ndarray for array in arrays):
+        from array_api_compat import numpy
+
+        return numpy
     if all(map(_is_tensor, arrays)):
         from array_api_compat import torch
 
