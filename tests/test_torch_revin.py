@@ -335,6 +335,23 @@ def test_a_parametrized_layer_is_copied():
         other(x, "denorm")
 
 
+# What strict export says of anything that is kept.
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects")
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_by_mode_leaves_nothing_behind(strict):
+    """What is kept while exporting stands for data, and is none that a later call may take."""
+    model, x = randomized(Forecaster(by_mode=True)).double(), sample(*SERIES)
+    y = model.norm(x, "norm")
+    program = torch.export.export(model, (x,), strict=strict)
+    torch.testing.assert_close(model.norm(y.clone(), "denorm"), x, **BACK)
+    torch.testing.assert_close(program.module()(x), model(x), **BACK)
+    model = Forecaster(by_mode=True).double()
+    torch.export.export(model, (x,), strict=strict)
+    with pytest.raises(RuntimeError, match="before it is 'denorm'"):
+        model.norm(x, "denorm")
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize("by_mode", [False, True])
 def test_onnx_forecaster_has_norm_and_denorm_in_one_model(by_mode, tmp_path):
     model = randomized(Forecaster(by_mode)).eval()

@@ -29,6 +29,14 @@ class _Held(threading.local):
     def __init__(self) -> None:
         self.waiting: list[tuple[weakref.ref[torch.Tensor], Undo]] = []
         self.taken: list[Undo] = []
+        self.exported_waiting: list[tuple[weakref.ref[torch.Tensor], Undo]] = []
+        self.exported_taken: list[Undo] = []
+
+    def lists(self) -> tuple[list[Any], list[Any]]:
+        """Both; those of an export apart, whose tensors stand for data and have none."""
+        if torch.compiler.is_exporting():
+            return self.exported_waiting, self.exported_taken
+        return self.waiting, self.taken
 
     def __reduce__(self) -> Any:
         return _Held, ()
@@ -203,12 +211,12 @@ class RevIN(nn.Module):
         return y, Undo(norm_map.inv, x.dtype)
 
     def _keep(self, y: torch.Tensor, undo: Undo) -> None:
-        waiting = self._held.waiting
+        waiting, _ = self._held.lists()
         waiting.append((weakref.ref(y), undo))
         del waiting[:-_WAITING]
 
     def _way_back(self, y: torch.Tensor) -> Undo:
-        waiting, taken = self._held.waiting, self._held.taken
+        waiting, taken = self._held.lists()
         if waiting:
             own = (i for i, (normalized, _) in enumerate(waiting) if normalized() is y)
             taken[:] = [waiting.pop(next(own, -1))[1]]
