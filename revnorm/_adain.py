@@ -5,10 +5,10 @@ from numbers import Real
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, identity, mixture, standardizer
+from revnorm._affine import standardizer
 from revnorm._arguments import public
 from revnorm._checks import Array
-from revnorm._frames import Frame
+from revnorm._frames import UNIT, Frame, blended
 from revnorm._layout import Axis
 from revnorm._moments import Moments, statistics
 from revnorm._normalize import normalize, standard
@@ -110,6 +110,5 @@ def _styled(sample: Sample, style: Frame, options: _checks.Options) -> tuple[Fra
 def _partly_styled(
     sample: Sample, style: Frame, strength: Any, options: _checks.Options
 ) -> tuple[Frame, Frame]:
-    map = AffineMap.between(*_styled(sample, style, options))
-    both = mixture([map, identity(map.center)], [strength, 1 - strength])
-    return both.source, both.target
+    ends = [_styled(sample, style, options), (UNIT, UNIT)]
+    return blended(ends, [strength, 1 - strength])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from revnorm import _checks, _fields, _registry
 from revnorm._arguments import public
 from revnorm._checks import Array, Data
-from revnorm._frames import Frame, carried, mixed
+from revnorm._frames import Frame, blended, carried
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
 from revnorm._memory import quiet
@@ -305,28 +305,7 @@ def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> Aff
         )
     _checks.mixture(maps, weights)
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
-    return mixture(maps, weights)
-
-
-def mixture(maps: Sequence[AffineMap], weights: Sequence[Any]) -> AffineMap:
-    """The same, of what was looked at already."""
-    xp = array_namespace(maps[0].center)
-    scales = [abs(weight * one.scale) for one, weight in zip(maps, weights, strict=True)]
-    # Around the center of the steepest map the others' offsets cancel least.
-    source, steepest = maps[0].source, scales[0]
-    for one, scale in zip(maps[1:], scales[1:], strict=True):
-        ends = zip(one.source[:3], source[:3], strict=True)
-        source = Frame(*(xp.where(scale > steepest, a, b) for a, b in ends))
-        steepest = xp.where(scale > steepest, scale, steepest)
-    targets = [carried(source, one.source, one.target) for one in maps]
-    return AffineMap.between(source, mixed(targets, weights))
-
-
-def identity(shaped: Array) -> AffineMap:
-    """The map y = x, with fields shaped as an array."""
-    xp = array_namespace(shaped)
-    zero, one = xp.zeros_like(shaped), xp.ones_like(shaped)
-    return AffineMap(zero, zero, one, one, zero, zero)
+    return AffineMap.between(*blended([(one.source, one.target) for one in maps], weights))
 
 
 def as_dtype_of(value: Any, array: Array) -> Any:

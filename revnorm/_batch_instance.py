@@ -4,16 +4,14 @@ from functools import partial
 from typing import Any
 
 from revnorm import _checks
-from revnorm._affine import AffineMap, mixture
 from revnorm._arguments import public
 from revnorm._checks import Array
-from revnorm._frames import UNIT, Frame, carried, mixed
+from revnorm._frames import UNIT, Frame, blended
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
 from revnorm._moments import Moments, as_moments, as_sample, statistics, together
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
-from revnorm._trees import is_array
 
 
 @public
@@ -89,11 +87,8 @@ def batch_instance_norm(
     batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
     both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
     _checks.statistics("batch_moments", batch_moments, x, both)
-    if batch_moments is None:
-        return _within_batch(data, both[:1], gate, scale, bias, out=out)[0]
-    batch, frames = as_sample(batch_moments, data), partial(_running, options=options)
-    ends = (batch, gate, scale, bias)
-    return normalize(data, frames, *ends, known=statistics(data), out=out)[0]
+    known = None if batch_moments is None else as_sample(batch_moments, data)
+    return _within_batch(data, both[:1], known, gate, scale, bias, out=out)[0]
 
 
 @public
@@ -113,17 +108,22 @@ def measured(
     data, gate, scale, bias = _checks.data(
         x, axis, channel_axis, options=options, gate=gate, scale=scale, bias=bias
     )
-    y, batch = _within_batch(data, (batch_axis,), gate, scale, bias)
+    y, batch = _within_batch(data, (batch_axis,), None, gate, scale, bias)
     return y, as_moments(batch)
 
 
 def _within_batch(
-    data: _checks.Data, batch_axes: tuple[int, ...], *parameters: Any, out: Array | None = None
+    data: _checks.Data,
+    batch_axes: tuple[int, ...],
+    batch: Sample | None,
+    *parameters: Any,
+    out: Array | None = None,
 ) -> tuple[Array, Sample]:
-    """The blend by the batch's own statistics, and these."""
-    _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
+    """The blend by the batch's statistics, its own unless they are given, and these."""
     sample = statistics(data)
-    batch = together(sample, batch_axes)
+    if batch is None:
+        _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
+        batch = together(sample, batch_axes)
     frames = partial(_gated, options=data.options)
     ends = (standard(batch, data.options), *parameters)
     return normalize(data, frames, *ends, known=sample, out=out)[0], batch
@@ -132,31 +132,6 @@ def _within_batch(
 def _gated(
     sample: Sample, batch: Frame, gate: Any, scale: Any, bias: Any, options: _checks.Options
 ) -> tuple[Frame, Frame]:
-    source, own = standard(sample, options), UNIT
-    if is_array(sample.count):
-        # Around the center of the steeper map less is lost.
-        steep = abs(gate) > abs(1 - gate) * batch.at(None).unit
-        source, own = _unobserved((sample.count == 0) & steep, source, batch)
-    target = mixed([carried(source, batch, UNIT), own], [gate, 1 - gate])
+    ends = [(standard(sample, options), UNIT), (batch, UNIT)]
+    source, target = blended(ends, [1 - gate, gate])
     return source, target.affine(scale, bias)
-
-
-def _unobserved(those: Array, source: Frame, batch: Frame) -> tuple[Frame, Frame]:
-    """Frames of maps that leave those instances as they are, around the center of the batch."""
-    xp = array_namespace(source.unit)
-
-    def chosen(there: Frame, here: Frame) -> Frame:
-        ends = zip(there[:3], here.solid(source.unit)[:3], strict=True)
-        origin, residual, unit = (xp.where(those, a, b) for a, b in ends)
-        return Frame(origin, residual, unit, here.power)
-
-    return chosen(batch.at(source.power), source), chosen(batch.at(None), UNIT)
-
-
-def _running(
-    sample: Sample, batch: Sample, gate: Any, scale: Any, bias: Any, options: _checks.Options
-) -> tuple[Frame, Frame]:
-    """The same, around whichever center is the better one: the batch's may be any."""
-    maps = [AffineMap.between(standard(one, options), UNIT) for one in (batch, sample)]
-    both = mixture(maps, [gate, 1 - gate])
-    return both.source, both.target.affine(scale, bias)

@@ -420,8 +420,8 @@ def same_but_for(axis: int, fields: Any) -> tuple[Any, ...]:
     return tuple(shape)
 
 
-def mixture(maps: Any, weights: Any) -> Any:
-    """The one namespace of maps and their weights, which fit each other."""
+def mixture(maps: Any, weights: Any) -> None:
+    """Raises unless maps and their weights are of one library, and fit each other."""
     named = {f"weights[{i}]": w for i, w in enumerate(weights) if not is_number(w)}
     xp = namespace(**{f"maps[{i}]": one.center for i, one in enumerate(maps)}, **named)
     floating(xp, **named)
@@ -429,7 +429,6 @@ def mixture(maps: Any, weights: Any) -> Any:
         together(f"maps[{i}]", one.center, maps[0].center)
     for name, weight in named.items():
         together(name, weight, maps[0].center)
-    return xp
 
 
 def indices(xp: Any, given: Array) -> None:

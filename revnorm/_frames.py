@@ -61,13 +61,30 @@ def carried(frame: Frame, source: Frame, target: Frame) -> Frame:
     return Frame(*ends, frame.unit * ratio, target.power)
 
 
-def mixed(frames: Sequence[Frame], weights: Sequence[Any]) -> Frame:
-    """The weighted sum of frames that maps from one source have as their targets."""
+def blended(ends: Sequence[tuple[Frame, Frame]], weights: Sequence[Any]) -> tuple[Frame, Frame]:
+    """The frames of the weighted sum of maps, each given by its two: the first's are of arrays."""
+    # A weight of 0 had better not meet what it is to leave out carried far beyond the range.
+    ends = [(source, target.affine(one)) for (source, target), one in zip(ends, weights)]
+    center, target = ends[0]
+    xp, steepest = array_namespace(center.unit), abs(target.unit) / center.unit
+    # Around the center of the steepest map the others' offsets cancel least.
+    for source, target in ends[1:]:
+        source = source.at(center.power)
+        slope = abs(target.unit) / source.unit
+        pairs = zip(source[:3], center[:3], strict=True)
+        origin, residual, unit = (xp.where(slope > steepest, a, b) for a, b in pairs)
+        center = Frame(origin, residual, unit, center.power)
+        steepest = xp.where(slope > steepest, slope, steepest)
+    return center, added([carried(center, *both) for both in ends])
+
+
+def added(frames: Sequence[Frame]) -> Frame:
+    """The sum of frames that maps from one source have as their targets."""
     origin = residual = unit = 0.0
-    for frame, weight in zip(frames, weights, strict=True):
-        origin, error = two_sum(origin, weight * frame.origin)
-        residual = residual + (error + weight * frame.residual)
-        unit = unit + weight * frame.unit
+    for frame in frames:
+        origin, error = two_sum(origin, frame.origin)
+        residual = residual + (error + frame.residual)
+        unit = unit + frame.unit
     return Frame(*two_sum(origin, residual), unit, frames[0].power)
 
 

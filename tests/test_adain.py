@@ -79,3 +79,25 @@ def test_content_and_style_of_size_one(backend):
     content, style = backend.asarray(X[:, :, :1, :1]), backend.asarray(STYLE[:, :, :1, :1])
     y = backend.to_numpy(rn.adain(content, style, axis=(2, 3), correction=1))
     np.testing.assert_array_equal(y, STYLE[:, :, :1, :1])
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+def test_tiny_content_in_a_large_style(backend, strength):
+    """A slope beyond the range of the dtype, of which the result is well within."""
+    content = np.asarray([[1.0, 2.0, 4.0, 7.0]], np.float32) * np.float32(2.0**-120)
+    style = np.asarray([[1.0, -1.0]], np.float32) * np.float32(2.0**25)
+    arrays = (backend.asarray(a) for a in (content, style))
+    y = rn.adain(*arrays, axis=1, eps=0.0, strength=strength, precision="native")
+    d = np.asarray([[-2.5, -1.5, 0.5, 3.5]])
+    expected = strength * d / np.sqrt(np.mean(d * d)) * 2.0**25
+    # Eight roundings of the largest.
+    np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=0, atol=8 * 2.0**2)
+
+
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_strength_0_of_a_constant_beside_a_style_far_from_it(backend, precision):
+    """What the style's map would carry beyond the range is left out, and not multiplied by 0."""
+    content = backend.asarray(np.full((1, 4), 1.5e33, np.float32))
+    style = backend.asarray(np.asarray([[1e18, -1e18]], np.float32))
+    y = rn.adain(content, style, axis=1, strength=0.0, precision=precision)
+    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(content))

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from revnorm._affine import identity
+from revnorm._affine import AffineMap
 from revnorm._checks import choice, number, one_axis
+from revnorm._frames import UNIT
 from revnorm._layout import Axis
 from revnorm._revin import reversible
 from revnorm.torch import _checks
@@ -195,7 +196,7 @@ class RevIN(nn.Module):
         _checks.as_many(x, self.num_features, channel_axis)
         if self.non_norm:
             one = torch.ones((1,) * x.ndim, dtype=torch.float64, device=x.device)
-            return x, Undo(identity(one), x.dtype)
+            return x, Undo(AffineMap.between(UNIT.solid(one), UNIT), x.dtype)
         y, norm_map = reversible(
             x,
             self.affine_weight,
