@@ -115,6 +115,14 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture
+def torch_asked(request):
+    """For tests of what only PyTorch has."""
+    asked = request.config.getoption("backend")
+    if asked and "torch" not in asked:
+        pytest.skip("torch was not asked for")
+
+
 def pytest_terminal_summary(terminalreporter, config):
     ran, failed, left = Counter(), Counter(), Counter()
     for outcome, reports in terminalreporter.stats.items():

@@ -27,10 +27,7 @@ SERIES = (4, 24, 3)
 IMAGES = (4, 3, 7, 5)
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 def gradients(y, *operands):

@@ -16,10 +16,7 @@ nn, F = torch.nn, torch.nn.functional
 LAYOUTS = [("NCL", (4, 3, 9)), ("NCHW", (4, 3, 5, 6)), ("SSSCB", (2, 5, 4, 3, 4))]
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 def close(a, b, **bound):

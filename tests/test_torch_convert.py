@@ -24,10 +24,7 @@ STATE = [(affine, tracked) for affine in (False, True) for tracked in (False, Tr
 with_state = pytest.mark.parametrize(("affine", "tracked"), STATE)
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 def close(a, b, **bound):

@@ -29,10 +29,7 @@ FORMATS = ["C", "CT", "SC", "SSC", "SSSC", "SCT", "SSCT", "SSSCT", "CU"]
 FORMATS += ["CB", "CBT", "SCB", "SSCB", "SSSCB", "SCBT", "SSCBT", "SSSCBT", "CBU"]
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 def pair(theirs, layout, affine=True, tracked=False, **options):

@@ -90,10 +90,7 @@ ONCE = {"rtol": 2**-23, "atol": 2**-23}
 GRADIENT = {"rtol": 2**-20, "atol": 2**-20}
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,7 @@ SERIES = (4, 24, 3)
 BACK = {"rtol": 1e-13, "atol": 1e-13}
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 def layer(**options):

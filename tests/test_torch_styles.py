@@ -11,10 +11,7 @@ from revnorm.torch import AdaIN, ConditionalInstanceNorm, SpatiallyAdaptiveNorm 
 IMAGES = (4, 3, 7, 5)
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 @pytest.mark.parametrize(("layout", "axis"), [("NCHW", (2, 3)), ("NHWC", (1, 2)), ("NCL", 2)])

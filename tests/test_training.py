@@ -35,10 +35,7 @@ def over(cases):
     return pytest.mark.parametrize("case", cases, ids=repr)
 
 
-@pytest.fixture(autouse=True)
-def _chosen(request):
-    if request.config.getoption("backend") and "torch" not in request.config.getoption("backend"):
-        pytest.skip("torch was not asked for")
+pytestmark = pytest.mark.usefixtures("torch_asked")
 
 
 @pytest.fixture
