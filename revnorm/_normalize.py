@@ -98,26 +98,17 @@ def normalize(
 
 
 def apply(
-    source: Frame,
-    target: Frame,
-    x: Array,
-    *,
-    dtype: Any = None,
-    out: Array | None = None,
-    gaps: bool = False,
-    least: float = 0.0,
+    source: Frame, target: Frame, x: Array, *, out: Array | None = None, **options: Any
 ) -> Array:
-    """x carried from one frame to another, as by those that operands make."""
+    """x carried from one frame to another; the options are those of `_drawn`."""
     xp = array_namespace(x)
-    dtype = x.dtype if dtype is None else dtype
-    _checks.writable(out, x, dtype)
     if x.ndim == 0:
+        _checks.writable(out, x, options.get("dtype"))
         room = None if out is None else xp.reshape(out, (1,))
-        y = apply(source, target, xp.reshape(x, (1,)), dtype=dtype, out=room, gaps=gaps)
+        y = apply(source, target, xp.reshape(x, (1,)), out=room, **options)
         return xp.reshape(y, ()) if out is None else out
     source, target = mapped(lambda a: _checks.aligned(xp, a, x.ndim), (source, target))
-    given = dict(dtype=dtype, out=out, gaps=gaps, least=least)
-    return _drawn(lambda *ends: ends, x, source, target, **given)
+    return _drawn(lambda *ends: ends, x, source, target, out=out, **options)
 
 
 def _drawn(

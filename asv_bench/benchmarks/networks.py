@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import measure, ways
+from . import measure, steps, ways
 
 BLOCKS = 4
 AHEAD = 96
@@ -26,13 +26,13 @@ def converted(x: np.ndarray, **options: Any) -> ways.Function:
 
 
 def theirs_compiled(x: np.ndarray, **options: Any) -> ways.Function:
-    return step(_compiled(network(**options)), x)
+    return step(steps.traced(network(**options)), x)
 
 
 def converted_compiled(x: np.ndarray, **options: Any) -> ways.Function:
     from revnorm.torch import convert
 
-    return step(_compiled(convert(network(**options))), x)
+    return step(steps.traced(convert(network(**options))), x)
 
 
 def tracked(way: ways.Callable[..., ways.Function]) -> ways.Callable[..., ways.Function]:
@@ -78,11 +78,11 @@ def replaced(x: np.ndarray) -> ways.Function:
 
 
 def authors_compiled(x: np.ndarray) -> ways.Function:
-    return forecasts(measure.of_tests("systems").AuthorsRevIN(x.shape[-1]), x, _compiled)
+    return forecasts(measure.of_tests("systems").AuthorsRevIN(x.shape[-1]), x, steps.traced)
 
 
 def replaced_compiled(x: np.ndarray) -> ways.Function:
-    return forecasts(_replacing(x), x, _compiled)
+    return forecasts(_replacing(x), x, steps.traced)
 
 
 def forecasts(norm: Any, x: np.ndarray, made: ways.Callable[..., Any] = lambda model: model) -> Any:
@@ -107,8 +107,3 @@ def _replacing(x: np.ndarray) -> Any:
     from revnorm.torch import RevIN
 
     return RevIN(x.shape[-1], detach=True)
-
-
-def _compiled(model: Any) -> Any:
-    ways.torch().compiler.reset()
-    return ways.torch().compile(model, fullgraph=True, dynamic=False)

@@ -89,11 +89,11 @@ def compiled(x: np.ndarray) -> Step:
 
 
 def users_own(x: np.ndarray) -> Step:
-    return Step(_traced(normalizer(x)), operands(x))
+    return Step(traced(normalizer(x)), operands(x))
 
 
 def users_own_torch(x: np.ndarray) -> Step:
-    return Step(_traced(theirs()), operands(x))
+    return Step(traced(theirs()), operands(x))
 
 
 def eager_channels_last(x: np.ndarray) -> Step:
@@ -159,7 +159,8 @@ def _compiled(x: np.ndarray) -> Callable[..., Array]:
     return lambda x, weight, bias: function(x, weight, bias, axis=axis, channel_axis=channel_axis)
 
 
-def _traced(function: Callable[..., Array]) -> Callable[..., Array]:
+def traced(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A function or module as a user's own torch.compile makes it."""
     # PyTorch compiles the same line of code for few shapes only.
     ways.torch().compiler.reset()
     return ways.torch().compile(function, fullgraph=True, dynamic=False)

@@ -92,7 +92,7 @@ class BatchInstanceNorm(_NormBase):
         dtype: Any = None,
     ) -> None:
         made = {"device": device, "dtype": dtype}
-        channels = _checks.channels(num_channels, lazy=False)
+        channels = _checks.positive("num_channels", num_channels)
         share = _checks.share("momentum", momentum)
         super().__init__(channels, number("eps", eps), share, affine, **made)
         self.axis, self.channel_axis, self.batch_axis, ndim = _checks.axes(layout, None, None)

@@ -30,11 +30,11 @@ def axes(layout: Any, axis: Any, channel_axis: Any) -> tuple[Any, ...]:
     return named.axis, channel_axis, named.batch_axis, ndim
 
 
-def channels(num_channels: Any, lazy: bool = True) -> Any:
-    """A number of channels; of lazy layers None, where the first call is to tell it."""
-    if num_channels is None and lazy:
+def channels(num_channels: Any) -> Any:
+    """A number of channels, or None where the first call is to tell it."""
+    if num_channels is None:
         return None
-    return positive("num_channels", num_channels, "an int or None" if lazy else "an int")
+    return positive("num_channels", num_channels, "an int or None")
 
 
 def positive(name: str, value: Any, kinds: str = "an int") -> int:
