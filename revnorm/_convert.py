@@ -4,12 +4,12 @@ import sys
 from typing import Any
 
 import array_api_compat
-import numpy as np
 
 from revnorm import _checks
 from revnorm._affine import AffineMap
 from revnorm._checks import Array
-from revnorm._libraries import array_namespace, device, is_dask, is_torch
+from revnorm._host import to_numpy
+from revnorm._libraries import device, is_dask, is_torch
 from revnorm._moments import Moments
 
 
@@ -62,33 +62,13 @@ def convert(value: Any, /, like: Array) -> Any:
     return value._make(_on(place, _taken(xp, field)) for field in value)
 
 
-def as_host(array: Array) -> np.ndarray:
-    """The values of an array in NumPy, in the host's memory."""
-    if type(array) is np.ndarray:
-        return array
-    if is_dask(array):
-        return as_host(array.compute())
-    if hasattr(array, "unwrap_numpy"):
-        return array.unwrap_numpy()
-    array = array.detach() if is_torch(array) else array
-    if is_torch(array) and str(array.dtype) == "torch.bfloat16":
-        array = array.float()
-    try:
-        return np.asarray(array)
-    except (RuntimeError, TypeError, ValueError):
-        # It lives elsewhere. The devices of array-api-strict have other names.
-        xp = array_namespace(array)
-        cpu = xp.Device("CPU_DEVICE") if hasattr(xp, "Device") else "cpu"
-        return np.asarray(array_api_compat.to_device(array, cpu))
-
-
 def _taken(xp: Any, array: Array) -> Array:
     """An array of another library, by DLPack or by way of the host."""
     array = array.detach() if is_torch(array) else array
     try:
         return xp.from_dlpack(array)
     except (AttributeError, BufferError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return xp.asarray(as_host(array))
+        return xp.asarray(to_numpy(array))
 
 
 def _on(place: Any, array: Array) -> Array:

@@ -28,6 +28,7 @@ ADAPTERS = (
     "_compile",
     "_convert",
     "_evaluate",
+    "_host",
     "_libraries",
     "_memory",
     "_registry",

@@ -7,6 +7,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from revnorm._host import to_numpy
+
 # Bits of the significand, the leading one among them, and the largest exponent.
 _FORMATS = {
     "float16": (11, 15),
@@ -58,25 +60,6 @@ def smallest(dtype: str) -> float:
 def is_subnormal(values: np.ndarray, dtype: str) -> np.ndarray:
     """Where numbers are below those that a type has with all of its bits."""
     return (values != 0) & (np.abs(values) < math.ldexp(1, 1 - significand(dtype)[1]))
-
-
-def to_numpy(array: Any, /) -> np.ndarray:
-    """The values of an array of any library; float32 where they are bfloat16."""
-    if isinstance(array, np.ndarray):
-        return array
-    if array_api_compat.is_torch_array(array):
-        array = array.detach().cpu()
-        return (array.float() if "bfloat16" in str(array.dtype) else array).numpy()
-    if array_api_compat.is_ndonnx_array(array):
-        return array.unwrap_numpy()
-    if array_api_compat.is_dask_array(array):
-        return to_numpy(array.compute())
-    if array_api_compat.is_cupy_array(array):
-        return array.get()
-    if type(array).__module__.startswith("array_api_strict"):
-        array = array.to_device(type(array.device)("CPU_DEVICE"))
-    values = np.asarray(array)
-    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
 
 
 def from_numpy(
