@@ -130,7 +130,8 @@ def _drawn(
     fields = leaves(operands)
     work = reduce(partial(_checks.wider, xp), [a.dtype for a in fields], x.dtype)
     work = _checks.wider(xp, work, dtype)
-    widened = dtype != work == xp.float64
+    # A block of data that are wide already is their own memory, not to be written over.
+    widened = xp.float64 == work not in (x.dtype, dtype)
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
 
     def lowered(_: Any, *operands: Any, least: float | None = None) -> Line:

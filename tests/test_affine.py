@@ -186,3 +186,19 @@ def test_a_scale_reaches_the_low_bits(backend):
     scaled = blended.target.affine(2.0, 1.0)
     np.testing.assert_array_equal(scaled.residual, 2 * blended.offset_residual)
     np.testing.assert_array_equal(scaled.origin, 2 * blended.offset + 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_narrower_result_leaves_wide_data_as_they_are(backend, dtype):
+    """Nothing is widened then, so a block is the data's own memory."""
+    if "float64" not in backend.dtypes or dtype not in backend.dtypes:
+        pytest.skip("a narrower type of two")
+    given = 100 + np.random.default_rng(0).standard_normal((3, 400))
+    x = backend.asarray(given, "float64")
+    norm_map = rn.standardizer(x, axis=1)
+    narrow = backend.asarray(np.zeros(1), dtype).dtype
+    y = norm_map(x, dtype=narrow)
+    np.testing.assert_array_equal(backend.to_numpy(x), given)
+    expected = backend.to_numpy(norm_map(x)).astype(dtype)
+    # Rounded from float64, of which the last bits may differ: on either side of a tie.
+    np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=np.finfo(dtype).eps)
