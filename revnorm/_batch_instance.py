@@ -120,18 +120,20 @@ def _within_batch(
     out: Array | None = None,
 ) -> tuple[Array, Sample]:
     """The blend by the batch's statistics, its own unless they are given, and these."""
-    sample = statistics(data)
+    sample, held = statistics(data), batch is None and data.where is None
     if batch is None:
         _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
         batch = together(sample, batch_axes)
-    frames = partial(_gated, options=data.options)
+    frames = partial(_gated, options=data.options, held=held)
     ends = (standard(batch, data.options), *parameters)
     return normalize(data, frames, *ends, known=sample, out=out)[0], batch
 
 
 def _gated(
-    sample: Sample, batch: Frame, gate: Any, scale: Any, bias: Any, options: _checks.Options
+    sample: Sample, batch: Frame, gate: Any, scale: Any, bias: Any, *, options: Any, held: bool
 ) -> tuple[Frame, Frame]:
-    ends = [(standard(sample, options), UNIT), (batch, UNIT)]
-    source, target = blended(ends, [1 - gate, gate])
+    """The frames of the blend; an instance that the batch has `held` is not far from it."""
+    own = standard(sample, options)
+    ends = [(own, UNIT), (batch, UNIT)]
+    source, target = blended(ends, [1 - gate, gate], own if held else None)
     return source, target.affine(scale, bias)

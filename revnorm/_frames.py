@@ -61,21 +61,31 @@ def carried(frame: Frame, source: Frame, target: Frame) -> Frame:
     return Frame(*ends, frame.unit * ratio, target.power)
 
 
-def blended(ends: Sequence[tuple[Frame, Frame]], weights: Sequence[Any]) -> tuple[Frame, Frame]:
-    """The frames of the weighted sum of maps, each given by its two: the first's are of arrays."""
+def blended(
+    ends: Sequence[tuple[Frame, Frame]], weights: Sequence[Any], center: Frame | None = None
+) -> tuple[Frame, Frame]:
+    """The frames of the weighted sum of maps, each given by its two, around a center.
+
+    Without one, around that of the steepest map; the first's frames are of arrays then.
+    """
     # A weight of 0 had better not meet what it is to leave out carried far beyond the range.
     ends = [(source, target.affine(one)) for (source, target), one in zip(ends, weights)]
+    center = steepest(ends) if center is None else center
+    return center, added([carried(center, *both) for both in ends])
+
+
+def steepest(ends: Sequence[tuple[Frame, Frame]]) -> Frame:
+    """The source of the steepest map, around which the others' offsets cancel least."""
     center, target = ends[0]
-    xp, steepest = array_namespace(center.unit), abs(target.unit) / center.unit
-    # Around the center of the steepest map the others' offsets cancel least.
+    xp, most = array_namespace(center.unit), abs(target.unit) / center.unit
     for source, target in ends[1:]:
         source = source.at(center.power)
         slope = abs(target.unit) / source.unit
         pairs = zip(source[:3], center[:3], strict=True)
-        origin, residual, unit = (xp.where(slope > steepest, a, b) for a, b in pairs)
+        origin, residual, unit = (xp.where(slope > most, a, b) for a, b in pairs)
         center = Frame(origin, residual, unit, center.power)
-        steepest = xp.where(slope > steepest, slope, steepest)
-    return center, added([carried(center, *both) for both in ends])
+        most = xp.where(slope > most, slope, most)
+    return center
 
 
 def added(frames: Sequence[Frame]) -> Frame:
