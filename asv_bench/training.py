@@ -56,7 +56,7 @@ def main() -> None:
 
 def measured(names: list[str], shapes: list[rows.Shape], length: report.Effort) -> Iterator[Line]:
     """The lines asked for, each as soon as it is measured."""
-    for row in [*rows.STEPS, *rows.ORDERS, *rows.CALLS]:
+    for row in [*rows.STEPS, *rows.ORDERS, *rows.CALLS, *rows.NETWORKS, *rows.FORECASTERS]:
         if table.chosen(row.name, names):
             for shape in [s for s in row.targets if not shapes or s in shapes]:
                 yield ratio(row, shape, length)
