@@ -28,7 +28,12 @@ def stored(array: Array, each: Array | None = None) -> Array:
     """
     if not is_torch(array) or (each is not None and array.shape == each.shape):
         return array
-    compiler = sys.modules["torch"].compiler
-    if not compiler.is_compiling() or compiler.is_exporting():
+    torch = sys.modules["torch"]
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return array
-    return array.as_strided(array.size(), array.stride())
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        # The transforms of torch.func do not take it, inside a compiled function.
+        return array
+    from revnorm._stored import Stored
+
+    return Stored.apply(array)
