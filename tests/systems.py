@@ -58,6 +58,33 @@ class IterativeRevIN(nn.Module):
         return y, reverse
 
 
+class DartsRINorm(nn.Module):
+    """RINorm of darts 0.48.1: the authors' formula, and a way back of (batch, time, targets, n).
+
+    The last axis holds the parameters of a distribution, all of which are brought back as values.
+    """
+
+    def __init__(self, input_dim, eps=1e-5, affine=True):
+        super().__init__()
+        self.eps = eps
+        self.affine_weight = nn.Parameter(torch.ones(input_dim)) if affine else None
+        self.affine_bias = nn.Parameter(torch.zeros(input_dim)) if affine else None
+
+    def forward(self, x):
+        self.mean = x.mean(1, keepdim=True).detach()
+        self.stdev = torch.sqrt(x.var(1, keepdim=True, unbiased=False) + self.eps).detach()
+        y = (x - self.mean) / self.stdev
+        if self.affine_weight is None:
+            return y
+        return y * self.affine_weight + self.affine_bias
+
+    def inverse(self, x):
+        if self.affine_weight is not None:
+            x = x - self.affine_bias[:, None]
+            x = x / (self.affine_weight[:, None] + self.eps * self.eps)
+        return x * self.stdev[..., None] + self.mean[..., None]
+
+
 class SpadeInstance(nn.Module):
     """SPADE's "spadeinstance3x3": https://github.com/NVlabs/SPADE."""
 

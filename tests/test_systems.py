@@ -14,6 +14,7 @@ from revnorm.torch import (  # noqa: E402
 from systems import (  # noqa: E402
     AuthorsRevIN,
     Conditional,
+    DartsRINorm,
     IterativeRevIN,
     SpadeInstance,
     TorchAdaIN,
@@ -66,6 +67,33 @@ def test_authors_revin_does_not_come_back_from_a_small_weight():
     assert not torch.allclose(theirs(theirs(x, "norm"), "denorm"), x, rtol=0.05)
     y, undo = ours(x)
     torch.testing.assert_close(undo(y), x)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_darts_rinorm(affine):
+    """Also of a forecast with the parameters of a distribution on a last axis."""
+    theirs = randomized(DartsRINorm(3, affine=affine)).double()
+    ours = RevIN(3, affine=affine, detach=True).double()
+    ours.load_state_dict(theirs.state_dict())
+    ours.eps = theirs.eps = 0.0
+    x, forecast = sample(*SERIES).requires_grad_(), sample(4, 9, 3, 2, seed=1).requires_grad_()
+    (y, undo), expected = ours(x), theirs(x)
+    assert_alike([y], [expected])
+    assert_alike(gradients(y, x, *ours.parameters()), gradients(expected, x, *theirs.parameters()))
+    back = torch.stack([undo(one) for one in forecast.unbind(-1)], -1)
+    expected = theirs.inverse(forecast)
+    assert_alike([back], [expected])
+    operands = [[forecast, *one.parameters()] for one in (ours, theirs)]
+    assert_alike(gradients(back, *operands[0]), gradients(expected, *operands[1]))
+
+
+def test_darts_rinorm_gives_other_results_in_other_units():
+    """darts#2739: what has a deviation of 1e-4 comes out at 3 % of its amplitude."""
+    x = sample(*SERIES)
+    theirs, ours = DartsRINorm(3).double(), RevIN(3).double()
+    ours.eps = 0.0
+    assert theirs(1e-4 * x).std() < 0.05 * theirs(x).std()
+    torch.testing.assert_close(ours(1e-4 * x)[0], ours(x)[0])
 
 
 def test_lucidrains_revin():
@@ -167,3 +195,27 @@ def test_a_forecaster_trains_to_the_same_loss():
     assert theirs[-1] < theirs[0] / 2
     # Their way back divides by weight + 1e-10.
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=0)
+
+
+def test_flax_instance_norm():
+    """flax 0.12.8 with the parameters that its modules keep: E[x²] − E[x]², eps 1e-6."""
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    def theirs(x, params):
+        mean = x.mean((1, 2), keepdims=True)
+        variance = jnp.maximum((x * x).mean((1, 2), keepdims=True) - mean * mean, 0.0)
+        return (x - mean) * (jax.lax.rsqrt(variance + 1e-6) * params["scale"]) + params["bias"]
+
+    def ours(x, params):
+        return rn.instance_norm(x, params["scale"], params["bias"], axis=(1, 2), eps=1e-6)
+
+    with jax.enable_x64(True):
+        x, weights = (jnp.asarray(sample(4, 7, 5, 3, seed=seed)) for seed in (0, 1))
+        params = {"scale": jnp.asarray([0.5, -1.5, 2.0]), "bias": jnp.asarray([1.0, 0.0, -3.0])}
+        y, back = jax.vjp(ours, x, params)
+        expected, theirs_back = jax.vjp(theirs, x, params)
+        found = jax.tree.leaves((y, back(weights)))
+        for one, other in zip(found, jax.tree.leaves((expected, theirs_back(weights)))):
+            assert one.dtype == jnp.float64
+            assert jnp.allclose(one, other, **CLOSE)
