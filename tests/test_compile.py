@@ -381,6 +381,20 @@ def test_in_a_compiled_function_of_ones_own():
     assert_near(out)
 
 
+def test_errors_in_a_compiled_function_of_ones_own():
+    """Themselves; where no part may run outside of the graph, their words within PyTorch's."""
+
+    def wrong(x):
+        return rn.instance_norm(x, axis=5)
+
+    x, words = torch.tensor(X), "must lie within an array of 4 dimensions, got 5"
+    with pytest.raises(IndexError, match=words):
+        torch.compile(wrong)(x)
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=words):
+        torch.compile(wrong, fullgraph=True)(x)
+
+
 def test_name_and_signature_are_kept():
     compiled = rn.compile(rn.instance_norm)
     assert compiled.__name__ == "instance_norm"
