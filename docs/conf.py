@@ -23,7 +23,7 @@ extensions = [
     "numpydoc",
     "backend_table",
     "docstrings",
-    "example_pages",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
@@ -36,3 +36,17 @@ numpydoc_show_class_members = False
 html_theme = "furo"
 html_static_path = ["_static"]
 html_title = f"revnorm {release}"
+
+# ETT is not in any package: that example is a page with its program, and run where the data are.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "examples",
+    "filename_pattern": r"/(?!forecast_ett)\w+\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": 1e9,
+    "show_signature": False,
+    "write_computation_times": False,
+    "copyfile_regex": r"^$",
+}

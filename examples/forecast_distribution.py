@@ -1,4 +1,6 @@
-"""Bring a forecast distribution back to the units of the data, with its uncertainty.
+"""
+Bring a forecast distribution back to the units of the data, with its uncertainty
+=================================================================================
 
 Monthly prices of stocks, some of which were not traded for the first years: NaN in the table.
 `where` leaves those months out of the statistics. Rows of other days than the first of a month,
@@ -23,6 +25,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
 
@@ -64,7 +67,9 @@ def forecast(prices: np.ndarray, months: int, stocks: Sequence[int]) -> Forecast
 
 
 def main(arguments: Sequence[str] | None = None) -> Forecast:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description="Bring a forecast distribution back to the units of the data."
+    )
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--stocks", nargs="+", default=["IBM", "AAPL", "AMZN"])
     chosen = parser.parse_args(arguments)
@@ -76,7 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> Forecast:
         mean, deviation = expected.mean[-1, i], expected.deviation[-1, i]
         traded = np.isfinite(prices[:, stocks[i]]).sum()
         print(f"{name:>6}  {mean:8.2f} ± {deviation:7.2f}  from {traded} months")
+    draw(chosen.stocks, prices[:, stocks], expected)
     return expected
+
+
+def draw(names: Sequence[str], prices: np.ndarray, expected: Forecast) -> None:
+    """The last years of each stock, and its forecast with a band of one deviation."""
+    figure, axes = plt.subplots(1, len(names), figsize=(9, 3), squeeze=False)
+    shown = prices[-5 * len(expected.mean) :]
+    for i, (cell, name) in enumerate(zip(axes[0], names, strict=True)):
+        ahead = np.arange(1, len(expected.mean) + 1)
+        mean, deviation = expected.mean[:, i], expected.deviation[:, i]
+        cell.plot(np.arange(1 - len(shown), 1), shown[:, i], color="#808080")
+        cell.plot(ahead, mean, color="#1a6fc2")
+        cell.fill_between(ahead, mean - deviation, mean + deviation, color="#1a6fc2", alpha=0.25)
+        cell.set_title(name, fontsize=10)
+        cell.set_xlabel("months from now")
+    axes[0, 0].set_ylabel("dollars")
+    figure.tight_layout()
+    plt.show()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Forecast electricity transformers in closed form, with and without RevIN.
+"""
+Forecast electricity transformers in closed form, with and without RevIN
+========================================================================
 
 One linear map from the last 336 hours to the next 96 to 720 is shared by the seven variables of
 ETT [1]_ and found by ridge regression, so there is no training loop. With the windows of a
@@ -137,7 +139,9 @@ def show(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> N
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description="Forecast electricity transformers in closed form, with and without RevIN."
+    )
     parser.add_argument("--library", choices=("numpy", "torch"), default="numpy")
     parser.add_argument("--dataset", choices=("ETTh1", "ETTh2"), default="ETTh2")
     parser.add_argument("--horizons", type=int, nargs="+", default=[96, 720])

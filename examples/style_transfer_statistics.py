@@ -1,4 +1,6 @@
-"""Give a photograph the colours of another picture, by their statistics alone.
+"""
+Give a photograph the colours of another picture, by their statistics alone
+===========================================================================
 
 Adaptive instance normalization [1]_ gives every channel of the content the mean and deviation of
 the style's. It is used on the features of a network; on the channels of the images themselves
@@ -28,12 +30,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
 
 import revnorm as rn
 
 HEIGHT_AND_WIDTH = (0, 1)
+NAMES = ("content", "full strength", "half strength", "by its middle")
 
 
 class Image(NamedTuple):
@@ -77,16 +81,25 @@ def pictures(content: Image, style: Image) -> list[np.ndarray]:
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description="Give a photograph the colours of another picture, by their statistics alone."
+    )
     parser.add_argument("path", type=Path, nargs="?", help="where to write the PNG")
     parser.add_argument("--content", default="grace_hopper.jpg")
     parser.add_argument("--style", default="Minduka_Present_Blue_Pack.png")
     chosen = parser.parse_args(arguments)
     path = chosen.path or Path(tempfile.mkdtemp()) / "colours.png"
     content, style = read(chosen.content), read(chosen.style)
-    row = [np.concatenate([x, content.alpha], axis=2) for x in pictures(content, style)]
-    matplotlib.image.imsave(path, np.concatenate(row, axis=1).clip(0, 1))
-    print(f"content, full strength, half strength, by its middle: {path}")
+    row = [np.concatenate([x, content.alpha], axis=2).clip(0, 1) for x in pictures(content, style)]
+    matplotlib.image.imsave(path, np.concatenate(row, axis=1))
+    print(f"{', '.join(NAMES)}: {path}")
+    figure, axes = plt.subplots(1, len(row), figsize=(9, 3))
+    for cell, picture, name in zip(axes, row, NAMES, strict=True):
+        cell.imshow(picture)
+        cell.set(xticks=[], yticks=[])
+        cell.set_title(name, fontsize=10)
+    figure.tight_layout()
+    plt.show()
     return path
 
 
