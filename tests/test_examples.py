@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -161,3 +162,40 @@ def test_forecast_distribution(matplotlib, capsys):
     eps = 1e-4
     np.testing.assert_allclose(stretched.mean[:, 0], expected.mean[:, 1] * 10 - 7, rtol=eps)
     np.testing.assert_allclose(stretched.deviation[:, 0], expected.deviation[:, 1] * 10, rtol=eps)
+
+
+def test_drifting_level(matplotlib):
+    """The picture of the first page: with RevIN, the forecast is closer at every horizon."""
+    module = load("drifting_level")
+    truth, level = module.late_future, abs(module.late_past[:, -1:])
+    plain, revin = (
+        np.median(abs(y - truth) / level, axis=(0, 2)) for y in (module.plain, module.forecast)
+    )
+    assert (revin < plain).all()
+    assert revin[-1] < 0.7 * plain[-1]
+
+
+def test_sensor_gaps(matplotlib):
+    module = load("sensor_gaps")
+    seen = module.observed
+    assert abs(module.whole - module.masked)[seen].mean() < 0.1
+    # The zeros stand so far below the level that what was measured is one flat line.
+    for sensor in range(4):
+        assert module.filled[seen[:, sensor], sensor].std() < 0.25
+        assert module.masked[seen[:, sensor], sensor].std() > 0.9
+
+
+def test_light_and_contrast(matplotlib):
+    pytest.importorskip("PIL")
+    module = load("light_and_contrast")
+    assert np.ptp(module.alike, axis=0).max() < 1e-5 < 0.5 < np.ptp(module.pictures, axis=0).max()
+    brightness = [np.ptp(y.mean(axis=(1, 2, 3))) for y in module.kept]
+    assert brightness == sorted(brightness, reverse=True)
+
+
+def test_pictures_of_the_first_page_are_there():
+    root = EXAMPLES.parent
+    found = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (root / "README.md").read_text(encoding="utf-8"))
+    assert len(found) >= 3
+    for path in found:
+        assert (root / path).is_file(), path

@@ -203,6 +203,41 @@ def picture(errors, path):
     figure.savefig(path)
 
 
+def front(errors, path):
+    """The picture of the first page: few lines, told apart by words beside them."""
+    import matplotlib.pyplot as plt
+
+    grey = "#808080"
+    plt.rcParams |= dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), grey
+    )
+    plt.rcParams |= {"svg.hashsalt": "front", "font.size": 12}
+    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    for name, (shown, colour) in FRONT.items():
+        row = np.asarray(errors[name])
+        row[~np.isfinite(row)] = np.nan
+        own = name.startswith("revnorm")
+        axes.plot(RATIOS, row, color=colour, linewidth=3 if own else 1.5)
+        axes.annotate(
+            shown, (RATIOS[-1], row[-1]), (6, -4), textcoords="offset points", color=colour
+        )
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_yscale("log")
+    axes.set_xlabel("mean / deviation of the data")
+    axes.set_ylabel("worst error in ULP")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, transparent=True, metadata={"Date": None})
+
+
+FRONT = {
+    "flax InstanceNorm": ("flax", "#7a9a3a"),
+    "ONNX Runtime InstanceNormalization": ("ONNX Runtime", "#8a63b8"),
+    "torch F.instance_norm": ("PyTorch", "#c2571a"),
+    "textbook NumPy": ("textbook NumPy", "#b08a2a"),
+    "revnorm on numpy": ("revnorm", "#1a6fc2"),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
@@ -212,6 +247,7 @@ def main():
     errors = measured(functions)
     (folder / f"{date}.md").write_text(table(errors, missing, date), encoding="utf-8")
     picture(errors, folder / f"{date}.svg")
+    front(errors, folder / "front.svg")
     print(table(errors, missing, date))
 
 
