@@ -12,6 +12,7 @@ from revnorm._libraries import array_namespace
 from revnorm._moments import Moments, as_moments, as_sample, statistics, together
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
+from revnorm._tracing import constant
 
 
 @public
@@ -124,6 +125,10 @@ def _within_batch(
     if batch is None:
         _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
         batch = together(sample, batch_axes)
+    if held and batch.power is not None:
+        # One number alone needs no power of two; beside the others of its batch it does.
+        xp = array_namespace(data.x)
+        sample = sample.at(constant(xp.maximum(sample.power, batch.power)))
     frames = partial(_gated, options=data.options, held=held)
     ends = (standard(batch, data.options), *parameters)
     return normalize(data, frames, *ends, known=sample, out=out)[0], batch
@@ -135,5 +140,12 @@ def _gated(
     """The frames of the blend; an instance that the batch has `held` is not far from it."""
     own = standard(sample, options)
     ends = [(own, UNIT), (batch, UNIT)]
-    source, target = blended(ends, [1 - gate, gate], own if held else None)
+    center = None
+    if held:
+        # One number has no unit of its own; that of the batch is of the right size.
+        unit = array_namespace(own.unit).where(
+            sample.variance == 0, batch.at(own.power).unit, own.unit
+        )
+        center = own._replace(unit=unit)
+    source, target = blended(ends, [1 - gate, gate], center)
     return source, target.affine(scale, bias)

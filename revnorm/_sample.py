@@ -192,9 +192,7 @@ def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
     """
     xp = array_namespace(sample.pivot)
     if sample.power is not None:
-        flat = (sample.pivot == 0) & (sample.variance == 0)
-        joint = xp.min(xp.where(flat, xp.inf, sample.power), axis=axis, keepdims=True)
-        sample = sample.at(constant(xp.where(joint == xp.inf, 1.0, joint)))
+        sample = sample.at(constant(_common_power(xp, sample, axis)))
     pivot, residual, variance, count, power = sample
     if is_array(count):
         together = xp.sum(count, axis=axis, keepdims=True)
@@ -212,6 +210,17 @@ def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
     step = mean(d)
     d = d - step
     return Sample(middle, step, mean(variance + d * d), together, power)
+
+
+def _common_power(xp: Any, sample: Sample, axis: tuple[int, ...]) -> Array:
+    """The power of two for samples that are pooled: what is one number may differ from the next."""
+    level, flat = sample.pivot / sample.power, sample.variance == 0
+    low, high = extent(xp, level, None, axis)
+    alone = (low == high) & xp.all(flat, axis=axis, keepdims=True)
+    needed = xp.where(flat & ~alone, squarable(xp, abs(level)), sample.power)
+    needed = xp.where(flat & (level == 0), xp.inf, needed)
+    joint = xp.min(needed, axis=axis, keepdims=True)
+    return xp.where(joint == xp.inf, 1.0, joint)
 
 
 def segments(

@@ -110,3 +110,15 @@ def test_unobserved_instance_near_zero_beside_a_batch_far_away(backend):
     expected = gate * batch + (1 - gate) * x[2]
     rounding = 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(backend.to_numpy(y)[2], expected.astype(dtype), rtol=rounding)
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e37, 1e-30, 1e-40, 1e5])
+def test_batches_of_single_numbers_over_the_range(backend, scale):
+    """Each alone has no deviation; the batch has one, also where its square leaves the range."""
+    x = (scale * np.random.default_rng(0).normal(size=(7, 1, 3))).astype("float32")
+    y = rn.batch_instance_norm(
+        backend.asarray(x, "float32"), 1.0, axis=1, batch_axis=0, eps=0.0, precision="native"
+    )
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean(axis=0)) / wide.std(axis=0)
+    np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-6, atol=1e-6)

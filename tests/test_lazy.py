@@ -388,3 +388,15 @@ def test_operands_in_other_chunks(backend, chunks):
         np.asarray(norm_map.inv(y)), oracle.exact(x), "float32", of=oracle.reach(x, 1)
     )
     assert back <= tolerances.WIDER_ROUND_TRIP * float(np.max(1 / scale))
+
+
+@pytest.mark.backends("dask")
+@pytest.mark.parametrize("scale", [1e25, 1e37, 1e-30, 1e-40, 1e5])
+def test_chunks_of_one_number_over_the_range(backend, scale):
+    """Each alone has no deviation; together they have one, whose square may leave the range."""
+    x = (scale * np.random.default_rng(0).normal(size=(3, 7))).astype("float32")
+    cut = backend.asarray(x).rechunk((3, 1))
+    y = backend.to_numpy(rn.instance_norm(cut, axis=1, eps=0.0, precision="native"))
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean(axis=1, keepdims=True)) / wide.std(axis=1, keepdims=True)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
