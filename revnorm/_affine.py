@@ -213,9 +213,9 @@ def standardizer(
     channel_axis : int, optional
         Where a 1-D scale or bias lies.
     eps : float
-        In units of the variance.
-    eps_mode : {"add", "clamp"}
-        sqrt(variance + eps), or sqrt(max(variance, eps)).
+        In units of the variance; with "relative", a share of the mean square.
+    eps_mode : {"add", "clamp", "relative"}
+        sqrt(variance + eps), sqrt(max(variance, eps)), or sqrt(variance + eps · mean square).
     correction : float
         The variance is divided by count − correction, of data and of moments alike: what
         `Moments` hold is the population's. The kernels, which take given moments as they are,

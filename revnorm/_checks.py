@@ -18,6 +18,9 @@ _STANDARD = "2024.12"
 _OPTIONAL = ("scale", "bias")
 _PER_CHANNEL = ("scale", "bias", "gate")
 
+# What the divisor is made of beside the variance.
+EPS_MODES = ("add", "clamp", "relative")
+
 
 class Options(NamedTuple):
     """What is chosen once for a whole call, and is no array."""
@@ -158,7 +161,7 @@ def recipe(x: Array, precision: str) -> Recipe:
 def options(**chosen: Any) -> Options:
     """The options given, if they are valid ones."""
     given = Options(**chosen)
-    choice("eps_mode", given.eps_mode, ("add", "clamp"))
+    choice("eps_mode", given.eps_mode, EPS_MODES)
     choice("precision", given.precision, ("full", "native"))
     eps, correction = number("eps", given.eps), number("correction", given.correction)
     return given._replace(eps=eps, correction=correction)

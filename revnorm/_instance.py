@@ -42,9 +42,9 @@ def instance_norm(
     channel_axis : int, optional
         Where a 1-D scale or bias lies; a layout's, if `axis` is one.
     eps : float
-        In units of the variance.
-    eps_mode : {"add", "clamp"}
-        sqrt(variance + eps), or sqrt(max(variance, eps)).
+        In units of the variance; with "relative", a share of the mean square.
+    eps_mode : {"add", "clamp", "relative"}
+        sqrt(variance + eps), sqrt(max(variance, eps)), or sqrt(variance + eps · mean square).
     correction : float
         The variance is divided by count - correction.
     where : array of bool, optional

@@ -16,7 +16,7 @@ from revnorm._libraries import array_namespace
 from revnorm._moments import in_parts, statistics
 from revnorm._place import Whole
 from revnorm._sample import CLOSE, Sample, measure
-from revnorm._scaling import invertible
+from revnorm._scaling import invertible, near_one
 from revnorm._tracing import constant
 from revnorm._trees import is_array, leaves, mapped
 
@@ -28,7 +28,7 @@ def standard(sample: Sample, options: Options) -> Frame:
     """The frame in which the sample has mean 0 and variance 1: the one use of eps."""
     xp = array_namespace(sample.pivot)
     one = 1.0 if sample.power is None else sample.power
-    unit = _deviation(xp, sample.corrected(options.correction), options)
+    unit = _deviation(xp, sample, options)
     unit = xp.where(unit == 0, one, unit)
     if is_array(sample.count):
         unit = xp.where(sample.count == 0, one, unit)
@@ -174,12 +174,14 @@ def _around_center(source: Frame, target: Frame, widened: bool, least: float | N
 
 
 def _deviation(xp: Any, sample: Sample, options: Options) -> Array:
-    """sqrt(variance + eps), or of the larger of the two; its gradient is 0 where it is 0."""
-    variance, power, eps = sample.variance, sample.power, options.eps
+    """The root of what variance and eps make together; its gradient is 0 where it is 0."""
+    variance, power, eps = sample.corrected(options.correction).variance, sample.power, options.eps
     clamp = options.eps_mode == "clamp"
     info = xp.finfo(variance.dtype)
     if not eps:
         return _root(xp, variance)
+    if options.eps_mode == "relative":
+        return _scale_free(xp, sample, variance, eps)
     held = float(info.smallest_normal) < eps < float(info.max) / 4
     if held:
         usual = xp.where(variance < eps, eps, variance) if clamp else variance + eps
@@ -195,6 +197,17 @@ def _deviation(xp: Any, sample: Sample, options: Options) -> Array:
     if not held:
         return together
     return xp.where(power == 1, xp.sqrt(xp.where(power == 1, usual, 1.0)), together)
+
+
+def _scale_free(xp: Any, sample: Sample, variance: Array, eps: float) -> Array:
+    """sqrt(variance + eps · mean square), which is as many times larger as the data are."""
+    mean, own = sample.pivot + sample.residual, sample.variance
+    power = constant(near_one(xp, xp.maximum(abs(mean), _root(xp, own))))
+    mean, own, variance = mean * power, own * power * power, variance * power * power
+    root = _root(xp, variance + eps * (mean * mean + own))
+    # Of a constant near the smallest number it may be too small to divide by.
+    unit, least = root / power, 4 * float(xp.finfo(root.dtype).smallest_normal)
+    return xp.where((root > 0) & (unit < least), least, unit)
 
 
 def _root(xp: Any, a: Array) -> Array:

@@ -199,7 +199,8 @@ def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
         weight = count / xp.where(together == 0, 1.0, together)
     else:
         parts = math.prod([pivot.shape[one] for one in axis])
-        together, weight = count * parts, 1 / parts
+        # Between two symbolic sizes an ONNX exporter divides in float32.
+        together, weight = count * parts, xp.ones_like(pivot) / parts
 
     def mean(a: Array) -> Array:
         return total(xp, weight * a, axis, None)

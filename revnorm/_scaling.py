@@ -26,6 +26,16 @@ def summable(xp: Any, reach: Array) -> Array:
     return xp.where(reach > 2.0 ** (top * 3 // 4), xp.full_like(reach, 2.0 ** -(top // 4)), 1.0)
 
 
+def near_one(xp: Any, reach: Array) -> Array:
+    """A power of two that brings magnitudes up to `reach` where squares have range to spare."""
+    top, power = _exponent(xp, reach), xp.ones_like(reach)
+    for exponent in (top * 5 // 8, top // 4):
+        edge, step, level = 2.0 ** (exponent // 2), 2.0**exponent, reach * power
+        larger = xp.where((level < 1 / edge) & (level > 0), power * step, power)
+        power = xp.where(level > edge, power / step, larger)
+    return power
+
+
 def ordinary(xp: Any, near: Array, square: Array) -> Array:
     """Whether data with that mean and square deviation need no power, nor a more careful mean."""
     edge = 2.0 ** (_exponent(xp, square) * 5 // 8)

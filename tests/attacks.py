@@ -278,7 +278,10 @@ def draw_eps(rng, dtype):
 def draw_instance_norm(rng, one, rows, n):
     draw_parameters(rng, one, rows)
     draw_mask(rng, one)
-    one.options |= {"eps": draw_eps(rng, one.dtype), "eps_mode": pick(rng, "add", "add", "clamp")}
+    one.options |= {
+        "eps": draw_eps(rng, one.dtype),
+        "eps_mode": pick(rng, "add", "clamp", "relative"),
+    }
     one.options["correction"] = pick(rng, 0, 0, 1)
 
 

@@ -82,6 +82,9 @@ def loss(result: Any) -> torch.Tensor:
 def frame(x, *, axis, where=None, correction=0, eps=1e-5, eps_mode="add"):
     """Mean and deviation by their definitions."""
     mean, variance = statistics(x, axis=axis, where=where, correction=correction)
+    if eps_mode == "relative":
+        own = statistics(x, axis=axis, where=where)[1]
+        return mean, (variance + eps * (mean**2 + own)).sqrt()
     square = variance.clamp(min=eps) if eps_mode == "clamp" else variance + eps
     return mean, square.sqrt()
 
@@ -145,6 +148,8 @@ NORMS = [
     _norm("eps", {}, **SPACE, eps=4.0),
     _norm("clamp", _affine((3,)), **CHANNELS, eps=4.0, eps_mode="clamp"),
     _norm("clamp-0", {}, **SPACE, eps=0.0, eps_mode="clamp"),
+    _norm("relative", _affine((3,)), **CHANNELS, eps=0.25, eps_mode="relative"),
+    _norm("relative-where", {}, **SPACE, where=WHERE, correction=1, eps=1.0, eps_mode="relative"),
 ]
 
 

@@ -30,11 +30,11 @@ def longdouble(value):
 def frame_of(
     one, x, axis, where=None, *, eps, correction=0, eps_mode="add", center=None, given=None
 ):
-    moments = given
-    if given is None:
-        moments = oracle.corrected(oracle.moments(pairs(x), axis=axis, where=where), correction)
+    moments = oracle.moments(pairs(x), axis=axis, where=where) if given is None else given
     at = oracle.last(pairs(x), axis=axis, where=where) if center == "last" else None
-    map = oracle.from_moments(moments, eps=eps, eps_mode=eps_mode, center=at)
+    options = {"eps": eps, "eps_mode": eps_mode, "correction": correction}
+    map = oracle.from_moments(moments, center=at, **options)
+    moments = oracle.corrected(moments, correction)
     mean, variance, scale = (longdouble(a) for a in (moments.mean, moments.variance, map.scale))
     count = longdouble(moments.count)
     vague = tolerances.doubt(one.work, mean, variance, count, scale**-2)

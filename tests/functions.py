@@ -175,6 +175,8 @@ def _functions():
         both("instance_norm-where", *inorm, AFFINE | masked, **nchw, **where),
         both("instance_norm-clamp", *inorm, {}, axis=(2, 3), eps=8.0, eps_mode="clamp",
              **kernel),
+        both("instance_norm-relative", *inorm, masked, axis=(2, 3), eps=0.5, eps_mode="relative",
+             correction=1, **where),
         both("instance_norm-unbiased", *inorm, masked, axis=(2, 3), correction=1, **where),
         both("instance_norm-frozen", _frozen, _frozen_oracle, {"other": SCALE_MAP}, axis=(2, 3),
              batched=frozenset({"other"}), **kernel),

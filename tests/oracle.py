@@ -124,9 +124,11 @@ def last(x, *, axis, where=None):
     return kept
 
 
-def std(variance, eps, eps_mode="add"):
+def std(variance, eps, eps_mode="add", mean_square=0):
     eps = exact(eps)
-    return root(variance + eps if eps_mode == "add" else np.where(variance < eps, eps, variance))
+    if eps_mode == "clamp":
+        return root(np.where(variance < eps, eps, variance))
+    return root(variance + (eps * mean_square if eps_mode == "relative" else eps))
 
 
 def from_moments(
@@ -134,10 +136,11 @@ def from_moments(
     channel_axis=None,
 ):  # fmt: skip
     """The map to mean 0 and variance 1; the identity where nothing was observed."""
+    mean_square = given.mean**2 + given.variance
     given = corrected(given, correction)
     ndim = given.mean.ndim
     scale, bias = along(scale, ndim, channel_axis), along(bias, ndim, channel_axis)
-    spread = std(given.variance, eps, eps_mode)
+    spread = std(given.variance, eps, eps_mode, mean_square)
     unseen = given.count == 0
     stretch = np.where(spread == 0, Fraction(1), spread)
     return Affine(
@@ -225,15 +228,18 @@ def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5,
         z = (x - center) / D,   dx = g·scale/D - Σ g·scale/D / n - (x - mean)/(N·D) · Σ g·scale·z/D
 
     where the divisor D depends on x, the sum of g·scale/D going to the last where that is the
-    center; where nothing was observed, dx = g. The scale and bias have one entry an instance.
+    center; where nothing was observed, dx = g. With relative eps there is eps·x/n beside
+    (x - mean)/N. The scale and bias have one entry an instance.
     """
     x, g, of = pairs(x), pairs(g), {"axis": axis, "keepdims": True}
     seen = np.broadcast_to(True if where is None else where, x.shape)
-    given = corrected(moments(x, axis=axis, where=where), options.get("correction", 0))
+    mode, given = options.get("eps_mode", "add"), moments(x, axis=axis, where=where)
+    mean_square = given.mean**2 + given.variance
+    given = corrected(given, options.get("correction", 0))
     at = last(x, axis=axis, where=where) if center == "last" else given.mean
-    clamped = given.variance < exact(eps) if options.get("eps_mode") == "clamp" else False
-    divisor = std(given.variance, eps, options.get("eps_mode", "add"))
-    free = (divisor > 0) & ~(clamped | (given.variance == 0))
+    clamped = given.variance < exact(eps) if mode == "clamp" else False
+    divisor = std(given.variance, eps, mode, mean_square)
+    free = (divisor > 0) & ~(clamped | ((given.variance == 0) & (mode != "relative")))
     divisor = np.where(divisor == 0, Fraction(1), divisor)
     unseen, count = given.count == 0, exact(np.maximum(given.count, Fraction(1)))
     z, pulled = (x - at) / divisor, g * pairs(scale) / divisor
@@ -244,7 +250,10 @@ def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5,
         share = _is_last(seen, axis)
     else:
         share = np.where(seen, Fraction(1), Fraction(0)) / count
-    slope = np.where(seen & free, (x - given.mean) / divisor / left, Fraction(0))
+    deviates = (x - given.mean) / left
+    if mode == "relative":
+        deviates = deviates + x * exact(eps) / count
+    slope = np.where(seen & free, deviates / divisor, Fraction(0))
     by_center, by_spread = -(share * whole), -(slope * np.sum(pulled * z, **of))
     value = np.where(unseen, g, pulled + by_center + by_spread)
 

@@ -57,8 +57,11 @@ def test_pairs_are_as_fractions():
         assert np.max(abs(fast - exact).high) < 1e-32
 
 
+MODES = [{"eps": 2.0, "eps_mode": mode} for mode in ("clamp", "relative")]
+
+
 @pytest.mark.parametrize("center", ["mean", "last"])
-@pytest.mark.parametrize("options", [{}, {"correction": 1}, {"eps": 2.0, "eps_mode": "clamp"}])
+@pytest.mark.parametrize("options", [{}, {"correction": 1}, *MODES])
 def test_gradients_of_the_oracle_are_those_of_the_kit(center, options):
     """Two derivations, which share nothing."""
     rng = np.random.default_rng(0)

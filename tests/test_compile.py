@@ -256,6 +256,7 @@ def test_constants(engine):
         {"axis": (1, 2, 3)},
         {"axis": -1},
         {"axis": (2, 3), "eps": 8.0, "eps_mode": "clamp"},
+        {"axis": (2, 3), "eps": 0.5, "eps_mode": "relative"},
         {"axis": (2, 3), "correction": 1},
     ):
         for _ in range(2):

@@ -201,7 +201,8 @@ class TestOptions:
     @taking("eps_mode")
     @pytest.mark.parametrize("mode", ["max", None, 0, ["add"]])
     def test_eps_mode(self, function, mode):
-        with fails(ValueError, f"`eps_mode` must be one of 'add', 'clamp', got {mode!r}"):
+        text = f"`eps_mode` must be one of 'add', 'clamp', 'relative', got {mode!r}"
+        with fails(ValueError, text):
             call(function, eps_mode=mode)
 
     @taking("precision")

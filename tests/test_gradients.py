@@ -63,6 +63,20 @@ def test_second_derivatives(backend):
     assert torch.autograd.gradgradcheck(lambda x: rn.instance_norm(x, axis=(0, 1)), x)
 
 
+@pytest.mark.backends("torch")
+def test_gradients_of_relative_eps_at_constants(backend):
+    """The divisor of a constant follows its size, and bends where it stops being one."""
+    torch = pytest.importorskip("torch")
+    x = backend.asarray(np.full((2, 5), 3.0) * [[1.0], [-1e3]], "float64").requires_grad_()
+
+    def call(x):
+        y, norm_map = rn.revin(x, axis=1, eps=0.5, eps_mode="relative")
+        return y, norm_map.divisor
+
+    assert torch.autograd.gradcheck(call, x)
+    assert torch.autograd.gradgradcheck(call, x)
+
+
 def gradient(backend, function, values):
     """The gradient of a weighted sum of the function's result."""
     weights = backend.asarray(np.linspace(-1, 1, X.size).reshape(X.shape).astype(np.float32))

@@ -190,7 +190,7 @@ def test_out_may_be_strided(backend, function):
     assert not written[..., 1::2].any()
 
 
-@pytest.mark.parametrize("eps_mode", ["add", "clamp"])
+@pytest.mark.parametrize("eps_mode", ["add", "clamp", "relative"])
 @pytest.mark.parametrize("center", ["mean", "last"])
 def test_inverse_undoes(backend, center, eps_mode):
     for dtype in ("float32",) if backend.slow else backend.dtypes:
@@ -263,7 +263,7 @@ def test_constant_instance_becomes_the_bias(backend, axis, precision, eps):
     scale, bias = backend.asarray(SCALE), backend.asarray(BIAS)
     options = {"axis": axis, "channel_axis": 1, "precision": precision, "eps": eps}
     expected = np.broadcast_to(BIAS[:, None, None], X.shape)
-    for eps_mode in ("add", "clamp"):
+    for eps_mode in ("add", "clamp", "relative"):
         y, map = rn.revin(x, scale, bias, **options, eps_mode=eps_mode)
         np.testing.assert_array_equal(backend.to_numpy(y), expected)
         np.testing.assert_array_equal(backend.to_numpy(map.inv(y)), backend.to_numpy(x))

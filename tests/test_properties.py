@@ -11,6 +11,7 @@ import tolerances
 from backends import BACKENDS
 
 NUMPY = next(backend for backend in BACKENDS if backend.library == "numpy")
+MODES = st.sampled_from(["add", "clamp", "relative"])
 MODEST = settings(deadline=None, max_examples=40, print_blob=True)
 
 
@@ -38,7 +39,7 @@ def worst(errors):
 
 
 @MODEST
-@given(samples(masked=True), st.sampled_from(["add", "clamp"]), st.sampled_from([0.0, 1e-5]))
+@given(samples(masked=True), MODES, st.sampled_from([0.0, 1e-5]))
 def test_forward(sample, eps_mode, eps):
     x, axis, where = sample
     options = {"axis": axis, "where": where, "eps": eps, "eps_mode": eps_mode}
@@ -63,7 +64,7 @@ def test_native_precision(sample):
 
 
 @MODEST
-@given(samples(), st.sampled_from(["mean", "last"]), st.sampled_from(["add", "clamp"]))
+@given(samples(), st.sampled_from(["mean", "last"]), MODES)
 def test_way_back(sample, center, eps_mode):
     x, axis, _ = sample
     y, map = rn.revin(x, axis=axis, center=center, eps_mode=eps_mode)
@@ -113,6 +114,16 @@ def test_powers_of_two_are_without_effect(sample, exponent):
     y = rn.instance_norm(x, axis=axis, eps=0.0)
     np.testing.assert_array_equal(rn.instance_norm(x * 2.0**exponent, axis=axis, eps=0.0), y)
     np.testing.assert_array_equal(rn.instance_norm(-x, axis=axis, eps=0.0), -y)
+
+
+@MODEST
+@given(samples(masked=True), st.integers(-20, 20), st.sampled_from(["full", "native"]))
+def test_powers_of_two_are_without_effect_on_relative_eps(sample, exponent, precision):
+    x, axis, where = sample
+    options = {"axis": axis, "where": where, "eps_mode": "relative", "precision": precision}
+    seen = np.broadcast_to(np.any(True if where is None else where, axis, keepdims=True), x.shape)
+    y, scaled = (rn.instance_norm(a, **options) for a in (x, x * np.float32(2.0**exponent)))
+    np.testing.assert_array_equal(scaled[seen], y[seen])
 
 
 @MODEST

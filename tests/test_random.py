@@ -43,7 +43,7 @@ def draw(rng, dtype, instances):
     x = x if rng.random() < 0.5 else np.asfortranarray(x)
     options = {
         "eps": float(rng.choice([0.0, 1e-5, 1.0, log_uniform(rng, 1e-12, 1e12, ())])),
-        "eps_mode": str(rng.choice(["add", "clamp"])),
+        "eps_mode": str(rng.choice(["add", "clamp", "relative"])),
         "axis": tuple(a - x.ndim if rng.random() < 0.3 else a for a in axis),
         "center": str(rng.choice(["mean", "last"])),
     }
@@ -63,7 +63,8 @@ def exact(x, scale, bias, axis, options):
     eps, where = options["eps"], options.get("where")
     data = x.astype(np.longdouble)
     # The differences from an element are exact, or as small as what they differ in is large.
-    x = data - data[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
+    origin = data[tuple(slice(0, 1) if i in axis else slice(None) for i in range(x.ndim))]
+    x = data - origin
     seen = np.broadcast_to(True if where is None else where, x.shape)
     count = np.sum(seen, axis=axis, keepdims=True)
     n = np.maximum(count, 1)
@@ -74,8 +75,12 @@ def exact(x, scale, bias, axis, options):
     variance = np.sum(d * d, axis=axis, keepdims=True) / n
     # A constant's mean is one of its elements.
     variance = np.where(spread(x, seen, axis) == 0, 0, variance)
-    inner = variance + eps if options["eps_mode"] == "add" else np.maximum(variance, eps)
-    std = np.sqrt(inner)
+    inner = {
+        "add": variance + eps,
+        "clamp": np.maximum(variance, eps),
+        "relative": variance + eps * ((origin + mean) ** 2 + variance),
+    }
+    std = np.sqrt(inner[options["eps_mode"]])
     std = np.where((std == 0) | (count == 0), 1, std)
     center = last(x, seen, axis) if options["center"] == "last" else mean
     center = np.where(count == 0, 0, center)

@@ -9,6 +9,9 @@ import tolerances
 from functions import AFFINE, BIAS, WHERE, X
 
 pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+EVERYWHERE = pytest.mark.backends(
+    "numpy", "torch", "cupy", "array-api-strict", "jax", "dask", "ndonnx"
+)
 
 
 def test_normalizes_as_instance_norm_does(backend):
@@ -83,3 +86,44 @@ def test_flat_series_come_back_as_flat_as_they_were(backend):
         backend.to_numpy(map.inv(y)), exact, "float32", of=oracle.reach(exact, 2)
     )
     assert error <= tolerances.round_trip(backend, "float32")
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_relative_eps_knows_no_unit(backend, precision):
+    options = {"axis": 2, "eps": 0.1, "eps_mode": "relative", "precision": precision}
+    y = backend.to_numpy(rn.revin(backend.asarray(X), **options)[0])
+    for unit in (2.0**-70, 2.0**-13, 2.0**70):
+        scaled, norm_map = rn.revin(backend.asarray(X * np.float32(unit)), **options)
+        np.testing.assert_array_equal(backend.to_numpy(scaled), y)
+        back = backend.to_numpy(norm_map.inv(scaled)) / np.float32(unit)
+        error = oracle.ulp_error(back, oracle.exact(X), "float32", of=oracle.reach(X, 2))
+        assert error <= tolerances.round_trip(backend, "float32", precision)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("precision", ["full", "native"])
+def test_relative_eps_of_a_constant(backend, precision):
+    """The divisor is sqrt(eps) times the constant; near the smallest number it has an inverse."""
+    values = np.asarray([[-7.0], [2.0**90], [2.0**-70], [0.0], [1.2e-38]], np.float32)
+    x = backend.asarray(np.broadcast_to(values, (5, 6)))
+    y, norm_map = rn.revin(x, axis=1, eps=2.0**-10, eps_mode="relative", precision=precision)
+    assert not backend.to_numpy(y).any()
+    np.testing.assert_array_equal(backend.to_numpy(norm_map.inv(y)), backend.to_numpy(x))
+    divisor = backend.to_numpy(norm_map.divisor)[:4] / backend.to_numpy(norm_map.factor)[:4]
+    expected = np.asarray([[7 / 32], [2.0**85], [2.0**-75], [1.0]])
+    np.testing.assert_array_equal(divisor, expected)
+
+
+@EVERYWHERE
+def test_relative_eps_of_moments_of_any_size(backend):
+    """Their squares need not be within range."""
+    edge = 1e200 if backend.widest == "float64" else 1e25
+    mean, variance = np.asarray([[edge, 1 / edge, 3.0]]), np.asarray([[edge, 0.0, 16.0]])
+    fields = (mean, np.zeros((1, 3)), variance, np.ones((1, 3)))
+    moments = rn.Moments(*(backend.asarray(a, backend.widest) for a in fields))
+    norm_map = rn.standardizer(moments, eps=0.25, eps_mode="relative")
+    expected = [[edge / 2, 1 / edge / 2, 22.25**0.5]]
+    # A handful of roundings.
+    rtol = 8 * np.finfo(backend.widest).eps
+    np.testing.assert_allclose(backend.to_numpy(norm_map.divisor), expected, rtol=rtol)

@@ -33,6 +33,12 @@ def problems():
         "unseen": ("instance_norm", (x, scale, bias), {"where": unseen, **channels}),
         "clamp below": ("revin", (x,), {"axis": 2, "eps": 1e3, "eps_mode": "clamp"}),
         "clamp above": ("revin", (x,), {"axis": 2, "eps": 1e-3, "eps_mode": "clamp"}),
+        "relative": ("revin", (x,), {"axis": 2, "eps": 0.5, "eps_mode": "relative"}),
+        "relative, mask": (
+            "revin",
+            (x,),
+            {"axis": 2, "where": where, "correction": 1, "eps": 0.5, "eps_mode": "relative"},
+        ),
         "last": ("revin", (x, scale, bias), {"center": "last", **channels}),
         "last, two axes": ("revin", (x,), {"center": "last", "axis": (0, 2)}),
         "last, mask": ("revin", (x,), {"center": "last", "where": where, "axis": (0, 2)}),

@@ -87,6 +87,9 @@ def test_by_hand():
     assert y.tolist() == expected
     clamped = reference("instance_norm", x, axis=0, eps=4.0, eps_mode="clamp")
     assert clamped.tolist() == [-1.0, -0.5, 0.0, 1.5]
+    # The mean square is 50 / 4.
+    relative = reference("instance_norm", x, axis=0, eps=0.44, eps_mode="relative")
+    np.testing.assert_allclose(relative, [-2 / 3, -1 / 3, 0, 1], rtol=1e-15)
 
 
 def test_constant_with_eps_zero_has_scale_one():

@@ -545,7 +545,7 @@ def test_anomaly_mode(case):
 
 
 @PRECISIONS
-@pytest.mark.parametrize("eps_mode", ["add", "clamp"])
+@pytest.mark.parametrize("eps_mode", ["add", "clamp", "relative"])
 def test_anomaly_mode_finds_nothing_in_corners(eps_mode, precision):
     """Constant instances with eps 0, gaps that hold NaN, and nothing observed at all."""
     x = values("x", (4, 3, 5, 2)).float()

@@ -7,6 +7,8 @@ With z = (x − c) / D and a cotangent g of z, what reaches the statistics is
 and from there the data, each observed element of n, N = n − correction:
 
     ∂x = g / D + ∂mean / n + 2·∂variance·(x − mean) / N
+
+With relative eps D² has eps·Σ x² / n in it, and ∂x as much of ∂D as makes eps·x / (n·D).
 """
 
 from collections.abc import Callable
@@ -96,14 +98,13 @@ def _wide(xp: Any, a: Array) -> Array:
 
 
 class _Frame(NamedTuple):
-    """z = d / divisor; `observed` is 1 or 0, `slope` is ∂divisor/∂variance."""
+    """z = d / divisor; `observed` is 1 or 0, `of_divisor` is ∂divisor/∂x."""
 
     d: Array
     divisor: Array
-    slope: Array
+    of_divisor: Array
     observed: Array
     count: Array
-    left: Array
     seen: Array
 
 
@@ -126,7 +127,11 @@ def _frame(
     d = d - xp.sum(observed * d, **options) / safe
     left = xp.where(safe > correction, safe - correction, xp.ones_like(safe))
     variance = xp.sum(observed * d * d, **options) / left
-    if eps_mode == "clamp":
+    by_x = d / left
+    if eps_mode == "relative":
+        square = variance + eps * xp.sum(observed * x * x / safe, **options)
+        by_x, free = by_x + eps * x / safe, square > 0
+    elif eps_mode == "clamp":
         square = xp.where(variance > eps, variance, xp.full_like(variance, eps))
         free = variance > eps
     else:
@@ -135,8 +140,8 @@ def _frame(
     seen = count > 0
     divisor = xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
     divisor = xp.where(seen, divisor, xp.ones_like(divisor))
-    slope = xp.where(free & seen, 0.5 / divisor, xp.zeros_like(divisor))
-    return _Frame(xp.where(seen, d, x), divisor, slope, observed, safe, left, seen)
+    of_divisor = xp.where(free & seen & (observed > 0), by_x / divisor, xp.zeros_like(by_x))
+    return _Frame(xp.where(seen, d, x), divisor, of_divisor, observed, safe, seen)
 
 
 def _pull(
@@ -144,13 +149,12 @@ def _pull(
 ) -> Gradient:
     """The gradient of the data, from its own part and those of its mean and divisor."""
     of_mean = frame.observed * xp.where(frame.seen, 1 / frame.count, xp.zeros_like(frame.count))
-    of_divisor = 2 * frame.slope * frame.observed * frame.d / frame.left
-    by_mean, by_divisor = mean.value * of_mean, divisor.value * of_divisor
+    by_mean, by_divisor = mean.value * of_mean, divisor.value * frame.of_divisor
     total = direct + by_mean + by_divisor
     parts = abs(total)
     for part in (direct, by_mean, by_divisor):
         parts = xp.maximum(parts, abs(part))
-    terms = abs(direct) + mean.terms * of_mean + divisor.terms * abs(of_divisor)
+    terms = abs(direct) + mean.terms * of_mean + divisor.terms * abs(frame.of_divisor)
     parts, terms = (
         xp.max(each, axis=axis, keepdims=True) + xp.zeros_like(each) for each in (parts, terms)
     )

@@ -305,19 +305,24 @@ def _frame(
         seen, finite = count > 0, np.isfinite(mean) & np.isfinite(variance)
         near = kind.of(np.where(finite, mean, 0))
         step = kind.of(np.where(finite, residual, 0))
-        square = kind.of(np.where(finite, variance, 0))
+        square = own = kind.of(np.where(finite, variance, 0))
     else:
-        near, step, square, unit, seen, finite = _measured(kind, x, axis, where, correction, eps)
-    added = kind.of(np.full(unit.shape, eps)).scaled(-2 * unit)
+        least = 0.0 if eps_mode == "relative" else eps
+        near, step, own, unit, seen, finite = _measured(kind, x, axis, where, least)
+        square = own * _correction(kind, x, axis, where, correction)
+    added = kind.of(np.full(unit.shape, eps))
+    if eps_mode == "relative":
+        mean = near + step
+        added = added * (mean * mean + own)
+    else:
+        added = added.scaled(-2 * unit)
     clamped = added.select(square < added, square)
     divisor = (clamped if eps_mode == "clamp" else square + added).root()
     zero, one = kind.of(np.zeros(unit.shape)), kind.of(np.ones(unit.shape)).scaled(-unit)
     return _Frame(near, step, divisor.select(zero < divisor, one), unit, seen, finite)
 
 
-def _measured(
-    kind: Any, x: np.ndarray, axis: Any, where: Any, correction: float, eps: float = 0.0
-) -> tuple[Any, ...]:
+def _measured(kind: Any, x: np.ndarray, axis: Any, where: Any, eps: float = 0.0) -> tuple[Any, ...]:
     """A number near the mean, the step from there, variance, unit, what was seen, finite."""
     axis = _axes(axis, x.ndim)
     observed = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
@@ -334,9 +339,15 @@ def _measured(
     d = (kind.of(data) - kind.of(near)).select(observed, zero)
     step = d.sum(axis) / n
     d = (d - step).select(observed, zero)
-    left = safe - correction
-    divisor = kind.of(np.where(left > 0, left, 1.0))
-    return kind.of(near), step, (d * d).sum(axis) / divisor, unit, count > 0, finite
+    return kind.of(near), step, (d * d).sum(axis) / n, unit, count > 0, finite
+
+
+def _correction(kind: Any, x: np.ndarray, axis: Any, where: Any, correction: float) -> Any:
+    """What a variance is multiplied by to be divided by count − correction, or by 1."""
+    observed = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
+    count = np.maximum(np.sum(observed, axis=_axes(axis, x.ndim), keepdims=True), 1)
+    left = count - correction
+    return kind.of(count.astype(np.float64)) / kind.of(np.where(left > 0, left, 1.0))
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -523,7 +534,7 @@ def _spatially_adaptive_norm(kind, x, scale_map, bias_map, *, axis, **options):
 
 
 def _moments(kind, x, *, axis, where=None):
-    near, step, variance, unit, seen, finite = _measured(kind, x, axis, where, 0)
+    near, step, variance, unit, seen, finite = _measured(kind, x, axis, where)
     observed = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
     count = np.sum(observed, axis=_axes(axis, x.ndim), keepdims=True).astype(np.longdouble)
     mean = np.where(finite, (near + step).scaled(unit).rounded(), np.nan)

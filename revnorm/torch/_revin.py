@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from revnorm._affine import AffineMap
-from revnorm._checks import choice, number, one_axis
+from revnorm._checks import EPS_MODES, choice, number, one_axis
 from revnorm._frames import UNIT
 from revnorm._layout import Axis
 from revnorm._revin import reversible
@@ -67,8 +67,8 @@ class RevIN(nn.Module):
         The axes of time.
     channel_axis : int
         Where the channels lie; a layout's, if `axis` is one.
-    eps_mode : {"add", "clamp"}
-        sqrt(variance + eps), or sqrt(max(variance, eps)).
+    eps_mode : {"add", "clamp", "relative"}
+        sqrt(variance + eps), sqrt(max(variance, eps)), or sqrt(variance + eps · mean square).
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class RevIN(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = _checks.positive("num_features", num_features)
-        choice("eps_mode", eps_mode, ("add", "clamp"))
+        choice("eps_mode", eps_mode, EPS_MODES)
         self.eps, self.eps_mode = number("eps", eps), eps_mode
         self.affine, self.subtract_last = affine, subtract_last
         self.non_norm, self.detach = non_norm, detach
