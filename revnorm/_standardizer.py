@@ -258,7 +258,8 @@ class Standardizer(Estimator):
             and count if something was learned, with the axes they were taken over.
         """
         state: dict[str, Any] = {"version": VERSION, "eps": self.eps}
-        state |= {name: getattr(self, name) for name in ("axis", "keep")}
+        # A layout is known by the axes that it reduces.
+        state |= {"axis": getattr(self.axis, "axis", self.axis), "keep": self.keep}
         if self._is_given():
             state |= {"given_mean": self.mean, "given_variance": self.variance}
         if self._stream is not None:

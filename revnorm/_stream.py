@@ -21,9 +21,10 @@ from revnorm._libraries import array_namespace, is_dask
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_moments, merge, moments, together
 from revnorm._sample import Sample, extent, pooled, power_for
+from revnorm._table import columns
 
 # Elements that are gathered before they are measured: a call costs as much as many of them.
-GATHERED = 1 << 18
+GATHERED = 1 << 19
 _HOST = np.empty(0)
 
 
@@ -42,11 +43,13 @@ class Stream:
         self._lock: AbstractContextManager[Any] = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock, which can neither be copied nor saved."""
+        """All but the lock, which cannot be copied; what was gathered is a part."""
         with self._lock:
-            return {name: value for name, value in vars(self).items() if name != "_lock"} | {
-                "_parts": list(self._parts),
-                "_room": None if self._room is None else self._room.copy(),
+            state = {name: value for name, value in vars(self).items() if name != "_lock"}
+            return state | {
+                "_parts": [*self._parts, *self._gathered()],
+                "_room": None,
+                "_filled": 0,
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -64,9 +67,10 @@ class Stream:
                     self._gather(x)
                 return
         where, weights = (None if a is None else moved(a, x) for a in (where, weights))
-        part = convert(measured(x, self.axis, where, weights), _HOST)
+        parts = measured(x, self.axis, where, weights)
         with self._lock:
-            self._put(part)
+            for part in parts:
+                self._put(convert(part, _HOST))
 
     def put(self, part: Moments) -> None:
         """Take in what another stream has seen."""
@@ -105,7 +109,7 @@ class Stream:
             return []
         room: Any = self._room
         x = room[(slice(None),) * self.axis[0] + (slice(self._filled),)]
-        return [measured(x, self.axis)]
+        return measured(x, self.axis)
 
     def _put(self, part: Moments) -> None:
         self._known = None
@@ -118,23 +122,24 @@ class Stream:
 @quiet
 def measured(
     x: Array, axis: tuple[int, ...], where: Array | None = None, weights: Array | None = None
-) -> Moments:
-    """Moments of a batch, in which an element counts as much as it weighs."""
+) -> list[Moments]:
+    """Moments of a batch, in parts; an element counts as much as it weighs."""
     if weights is None:
-        return moments(x, axis=axis, where=where)
+        parts = columns(x, axis) if where is None and type(x) is np.ndarray else None
+        return parts or [moments(x, axis=axis, where=where)]
     xp, at, size = array_namespace(x), axis[0], math.prod(x.shape)
     weights = xp.broadcast_to(_checks.aligned(xp, weights, x.ndim), x.shape)
     if where is not None:
         weights = xp.where(where, weights, 0.0)
     if is_dask(x):
-        return as_moments(together(_weighted(x, weights, axis), axis))
+        return [as_moments(together(_weighted(x, weights, axis), axis))]
     rows = max(GATHERED * x.shape[at] // size, 1)
     cuts = [
         (slice(None),) * at + (slice(start, start + rows), ...)
         for start in range(0, x.shape[at], rows)
     ]
     samples = (_weighted(x[cut], weights[cut], axis) for cut in cuts)
-    return reduce(merge, (as_moments(pooled(sample, axis)) for sample in samples))
+    return [as_moments(pooled(sample, axis)) for sample in samples]
 
 
 def _weighted(x: Array, weights: Array, axis: tuple[int, ...]) -> Sample:

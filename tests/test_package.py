@@ -38,6 +38,7 @@ ADAPTERS = (
     "_standardizer",
     "_stream",
     "_subclasses",
+    "_table",
     "_tracing",
 )
 KERNELS = [path for path in FILES if path.stem not in ADAPTERS]

@@ -25,12 +25,17 @@ def exact(x, where=None):
 
 
 def assert_right(found, expected, merges=1):
-    """As exact as float64 holds it, and every merge rounds a few times more."""
+    """As exact as float64 holds it, and as often rounded as there are merges.
+
+    Pairwise sums round log2(n) times, and so may the deviations and squares that they are of.
+    Around a pivot up to sqrt(8) deviations off, the mean square is 9 times the variance.
+    """
     for field in ("mean", "variance", "count"):
         values, truth = getattr(found, field), getattr(expected, field)
         error = oracle.exact(values) - truth
         scale = abs(truth) if field != "mean" else abs(truth) + oracle.root(expected.variance)
-        assert (abs(error) <= 4 * merges * scale / 2**53).all(), field
+        roundings = 9 * (8 + 2 * int(np.log2(float(np.max(expected.count)))))
+        assert (abs(error) <= merges * roundings * scale / 2**53).all(), field
 
 
 class TestExamplesOfKeras:
@@ -62,11 +67,11 @@ class TestExamplesOfKeras:
 )
 def test_axes_reduced_are_the_others_kept(axis, keep):
     reduced, kept = rn.Standardizer(axis=axis).adapt(X), rn.Standardizer(keep=keep).adapt(X)
-    expected = rn.moments(X, axis=axis)
-    for one, other, field in zip(reduced.moments, kept.moments, expected, strict=True):
+    for one, other in zip(reduced.moments, kept.moments, strict=True):
         np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(one, field)
-    np.testing.assert_array_equal(reduced(X), rn.standardizer(X, axis=axis, eps=0.0)(X))
+    assert_right(reduced.moments, oracle.moments(X, axis=axis))
+    # Both correctly rounded, but for what lies midway.
+    np.testing.assert_allclose(reduced(X), rn.standardizer(X, axis=axis, eps=0.0)(X), rtol=2.0**-23)
 
 
 def _adapted(backend, x, **beside):
@@ -85,6 +90,22 @@ def test_every_library_there_and_back(backend):
     back, reach = backend.to_numpy(standardize.inv(y)), oracle.reach(X, (0, 2))
     error = oracle.ulp_error(back, oracle.exact(X), "float32", of=reach)
     assert error <= tolerances.round_trip(backend, "float32")
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0, 1e6])
+@pytest.mark.parametrize("kind", ["normal", "two values", "sorted", "an outlier first"])
+def test_float64_data_are_held_to_the_bound_of_the_kernels(level, kind):
+    x = np.random.default_rng(1).normal(size=(3000, 4))
+    if kind == "two values":
+        x = np.sign(x)
+    elif kind == "sorted":
+        x = np.sort(x, axis=0)
+    elif kind == "an outlier first":
+        x[0] = 1e5
+    x = x + level
+    y = rn.Standardizer(axis=0).adapt(x)(x)
+    expected = oracle.standardizer(x, axis=0, eps=0)(x)
+    assert oracle.ulp_error(y, expected, "float64") <= 4
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -433,7 +454,7 @@ def test_nothing_that_is_handed_out_changes_what_was_learned():
     standardize.moments.mean[...] = 0
     standardize.map.center[...] = 0
     np.testing.assert_array_equal(standardize(DATA), expected)
-    np.testing.assert_array_equal(standardize.moments.mean, rn.moments(DATA, axis=0).mean)
+    assert_right(standardize.moments, exact(DATA))
 
 
 def learned():
