@@ -2,6 +2,7 @@
 
 import math
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -68,8 +69,9 @@ def alike(x: Array, kept: tuple[int, ...], reduced: tuple[int, ...]) -> None:
 
 
 def numbers(name: str, value: Any) -> np.ndarray:
-    """Numbers, lists and frames of them as NumPy's array."""
-    if not (is_number(value) or isinstance(value, tuple | list) or is_like_array(value)):
+    """Numbers, lists and frames of them as NumPy's array; a batch is no list, which holds some."""
+    listed = name != "batch" and (is_number(value) or isinstance(value, tuple | list))
+    if not (listed or is_like_array(value)):
         raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
     try:
         array = np.asarray(value)
@@ -143,6 +145,17 @@ def one_more(name: str, each: Any) -> Any:
 def no_more(name: str, each: Any) -> None:
     if type(each).__name__ != "repeat" and next(each, None) is not None:
         raise ValueError(f"`{name}` must hold one for each batch, got more")
+
+
+def opened(file: Any) -> Any:
+    """The arrays of an npz file."""
+    try:
+        arrays = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise ValueError("`file` must be an npz file, got another") from error
+    if isinstance(arrays, np.ndarray):
+        raise ValueError("`file` must be an npz file, got an array")
+    return arrays
 
 
 def state(given: Any, version: int) -> None:

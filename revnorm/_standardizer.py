@@ -300,7 +300,12 @@ class Standardizer(Estimator):
 
     def save(self, file: Any, /) -> None:
         """Write the `state_dict` as an npz file of NumPy's, to a path or an open file."""
-        np.savez(file, allow_pickle=False, **self.state_dict())
+        if hasattr(file, "write"):
+            np.savez(file, allow_pickle=False, **self.state_dict())
+            return
+        # By its own name: NumPy would add a suffix.
+        with open(file, "wb") as opened:
+            self.save(opened)
 
     @classmethod
     def load(cls, file: Any, /) -> Self:
@@ -314,10 +319,7 @@ class Standardizer(Estimator):
         -------
         Standardizer
         """
-        arrays = np.load(file, allow_pickle=False)
-        if is_array(arrays):
-            raise ValueError("`file` must hold arrays by name, got one array")
-        with arrays:
+        with _data_checks.opened(file) as arrays:
             return cls.from_state_dict(dict(arrays))
 
     def _added(
@@ -440,7 +442,7 @@ def _floats(name: str, array: Any) -> Array:
     """An array of real floating numbers, made of integers where need be."""
     if type(array) is np.ndarray and array.dtype in _FLOATS:
         return array
-    if not is_library_array(array) and name != "batch":
+    if not is_library_array(array):
         array = _data_checks.numbers(name, array)
     xp = _checks.namespace(**{name: array})
     if xp.isdtype(array.dtype, ("bool", "integral")):

@@ -145,11 +145,17 @@ SOURCES = {
     "one by one": lambda x: (x[i : i + 1] for i in range(len(x))),
     "pairs": lambda x: [(x[:100], None), [x[100:], "labels"]],
     "one of them empty": lambda x: [x[:0], x, x[:0]],
+    "data frames": lambda x: frames(x),
     "a buffer used again": lambda x: _reused(x),
     "DataLoader": torch_loader,
     "Dask": dask_array,
     "of several libraries": mixed,
 }
+
+
+def frames(x):
+    pandas = pytest.importorskip("pandas")
+    return [pandas.DataFrame(x[:100]), pandas.DataFrame(x[100:])]
 
 
 def _reused(x):
@@ -391,8 +397,8 @@ class TestTravel:
     @pytest.fixture(params=["path", "file", "dict", "pickle", "copy"])
     def again(self, request, standardize, tmp_path):
         if request.param == "path":
-            standardize.save(tmp_path / "map.npz")
-            return rn.Standardizer.load(tmp_path / "map.npz")
+            standardize.save(tmp_path / "by any name")
+            return rn.Standardizer.load(tmp_path / "by any name")
         if request.param == "file":
             file = io.BytesIO()
             standardize.save(file)
@@ -533,6 +539,11 @@ STATE = learned().state_dict()
             lambda: rn.Standardizer.from_state_dict(STATE | {"version": np.asarray(2)}),
             ValueError,
             "`state` must be of version 1, got version 2",
+        ),
+        (
+            lambda: rn.Standardizer.load(io.BytesIO(b"text")),
+            ValueError,
+            "`file` must be an npz file, got another",
         ),
         (lambda: rn.Standardizer.from_state_dict({}), ValueError, "`state` must have a version"),
         (lambda: rn.Standardizer.from_state_dict(3), TypeError, "`state` must be a dictionary"),
