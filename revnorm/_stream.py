@@ -20,7 +20,7 @@ from revnorm._host import is_on_host, to_numpy
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_moments, merge, moments, together
-from revnorm._sample import Sample, extent, pooled, power_for
+from revnorm._sample import Sample, pooled
 from revnorm._table import columns
 
 # Elements that are gathered before they are measured: a call costs as much as many of them.
@@ -146,10 +146,9 @@ def _weighted(x: Array, weights: Array, axis: tuple[int, ...]) -> Sample:
     """Samples of one element each, as large as it weighs."""
     xp = array_namespace(x)
     seen = weights > 0
-    x = xp.astype(xp.where(seen, x, 0.0), xp.float64)
-    power = power_for(xp, *extent(xp, x, seen, axis))
+    x, weights = (xp.astype(a, xp.float64) for a in (xp.where(seen, x, 0.0), weights))
     nothing = xp.zeros_like(x)
-    return Sample(x * power, nothing, nothing, xp.astype(weights, xp.float64), power)
+    return Sample(x, nothing, nothing, weights)
 
 
 def _others(x: np.ndarray, at: int) -> tuple[int, ...]:

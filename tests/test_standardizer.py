@@ -108,6 +108,20 @@ def test_float64_data_are_held_to_the_bound_of_the_kernels(level, kind):
     assert oracle.ulp_error(y, expected, "float64") <= 4
 
 
+def test_a_level_that_few_rows_do_not_show():
+    """Whatever rows a pivot is chosen by: here every 312th, of 64."""
+    x = 1e6 + np.random.default_rng(1).normal(size=20_000)
+    x[::312] = 0.0
+    y = rn.Standardizer(axis=0).adapt(x)(x)
+    assert oracle.ulp_error(y, oracle.standardizer(x, axis=0, eps=0)(x), "float64") <= 4
+
+
+def test_sums_of_squares_may_overflow_where_the_variance_does_not():
+    x = np.random.default_rng(1).normal(size=(100_000, 2)) * 1e153
+    found = rn.Standardizer(axis=0).adapt(x).moments
+    np.testing.assert_allclose(found.variance[0], (x / 1e153).var(axis=0) * 1e306, rtol=1e-12)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_statistics_of_every_library_are_those_of_numpy(backend, masked, weighted):
@@ -222,8 +236,8 @@ def test_weights_lie_along_the_first_axes():
     assert (whole.count == 7 * weights[:, 0].sum()).all()
 
 
-@pytest.mark.parametrize("magnitude", [1e-300, 1e150, 1e300])
-def test_weighted_squares_neither_overflow_nor_vanish(magnitude):
+@pytest.mark.parametrize("magnitude", [1e-300, 1e150, 2e307])
+def test_weighted_sums_do_not_overflow(magnitude):
     x = np.asarray([1.0, 2.0, 6.0]) * magnitude
     standardize = rn.Standardizer(axis=0).adapt(x, sample_weight=np.asarray([1.0, 2.0, 1.0]))
     np.testing.assert_allclose(standardize.moments.mean / magnitude, 2.75, rtol=1e-15)
@@ -238,13 +252,19 @@ def test_long_weighted_data_are_taken_in_parts():
 
 
 class TestManyBatches:
-    def test_lose_no_accuracy(self):
-        """One by one, past what is gathered; a part was merged log2(parts) times at the most."""
-        x = RNG.normal(1e6, 1, 3000)
+    @pytest.mark.parametrize("level", [0.0, 1e6])
+    def test_lose_no_accuracy(self, level):
+        """Two values make roundings agree: merged one after another, this loses 34 of them."""
+        x = level + np.where(np.arange(3000) % 3 == 0, 0.1, 0.7)
         standardize = rn.Standardizer(axis=0)
         for one in x:
             standardize.update(np.asarray([one]), where=np.asarray([True]))
-        assert_right(standardize.moments, exact(x), merges=12)
+        found, expected = standardize.moments, exact(x)
+        # Pairwise, a number is rounded once on each level.
+        lost = abs(oracle.exact(found.variance) - expected.variance) / expected.variance
+        assert lost <= np.log2(3000) / 2**53
+        lost = abs(oracle.exact(found.mean) + oracle.exact(found.residual) - expected.mean)
+        assert lost <= np.log2(3000) / 2**53
 
     def test_take_memory_that_does_not_grow(self):
         standardize = rn.Standardizer(axis=0)
@@ -343,6 +363,12 @@ def test_given_statistics_are_laid_along_the_kept_axes():
 def test_eps_is_in_units_of_the_variance():
     y = rn.Standardizer(axis=0, eps=3.0).adapt(np.asarray([0.0, 2.0]))(np.asarray([3.0]))
     assert y == 1
+
+
+def test_arguments_set_later_count():
+    standardize = rn.Standardizer(axis=0).adapt(np.asarray([0.0, 2.0]))
+    assert standardize(np.asarray(3.0)[None]) == 2
+    assert standardize.set_params(eps=3.0)(np.asarray(3.0)[None]) == 1
 
 
 def test_results_go_where_they_are_asked_for():
