@@ -15,6 +15,7 @@ from revnorm._layout import Layout
 from revnorm._moments import Moments, merge, moments
 from revnorm._revin import revin
 from revnorm._spatial import spatially_adaptive_norm
+from revnorm._standardizer import Standardizer
 
 _registry.make_known()
 
@@ -26,6 +27,7 @@ __all__ = [
     "AxisError",
     "Layout",
     "Moments",
+    "Standardizer",
     "adain",
     "batch_instance_norm",
     "blend",

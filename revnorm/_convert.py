@@ -9,7 +9,7 @@ from revnorm import _checks
 from revnorm._affine import AffineMap
 from revnorm._checks import Array
 from revnorm._host import to_numpy
-from revnorm._libraries import device, is_dask, is_torch
+from revnorm._libraries import array_namespace, device, is_dask, is_torch
 from revnorm._moments import Moments
 
 
@@ -60,6 +60,12 @@ def convert(value: Any, /, like: Array) -> Any:
     if is_dask(value[0]):
         value = value._make(sys.modules["dask"].compute(*value))
     return value._make(_on(place, _taken(xp, field)) for field in value)
+
+
+def moved(array: Array, like: Array) -> Array:
+    """An array in the library and on the device of another."""
+    xp = array_namespace(like)
+    return _on(device(like), array if array_namespace(array) is xp else _taken(xp, array))
 
 
 def _taken(xp: Any, array: Array) -> Array:

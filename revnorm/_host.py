@@ -23,3 +23,23 @@ def to_numpy(array: Any, /) -> np.ndarray:
         array = array.to_device(type(array.device)("CPU_DEVICE"))
     values = np.asarray(array)
     return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
+
+
+def is_on_host(array: Any, /) -> bool:
+    """Whether the values lie in the memory of the host, or are not worth a device."""
+    if isinstance(array, np.ndarray):
+        return True
+    if array_api_compat.is_torch_array(array):
+        return str(array.device) == "cpu" or not _has_float64(array)
+    if array_api_compat.is_cupy_array(array) or array_api_compat.is_dask_array(array):
+        return False
+    if array_api_compat.is_jax_array(array):
+        return all(device.platform == "cpu" for device in array.devices()) or (
+            not _has_float64(array)
+        )
+    return True
+
+
+def _has_float64(array: Any) -> bool:
+    info = array_api_compat.array_namespace(array).__array_namespace_info__()
+    return "float64" in info.dtypes(device=array_api_compat.device(array), kind="real floating")

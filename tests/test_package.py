@@ -27,13 +27,18 @@ ADAPTERS = (
     "_chunks",
     "_compile",
     "_convert",
+    "_data_checks",
+    "_estimator",
     "_evaluate",
     "_host",
     "_libraries",
     "_memory",
     "_registry",
     "_rounding",
+    "_standardizer",
+    "_stream",
     "_subclasses",
+    "_table",
     "_tracing",
 )
 KERNELS = [path for path in FILES if path.stem not in ADAPTERS]

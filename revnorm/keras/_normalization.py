@@ -129,19 +129,16 @@ class Normalization(keras.layers.Layer):
         """
         if self.input_mean is not None:
             raise RuntimeError("`adapt` must not be called on a layer that was given its `mean`")
-        found: rn.Moments | None = None
-        for x in map(_array, _batches(data)):
-            part = rn.moments(x, axis=self._reduced(x))
-            found = part if found is None else rn.merge(found, part)
-        if found is None:
-            raise ValueError("`data` must hold at least one batch, got none")
+        batches = map(self._checked, _batches(data))
+        found = rn.Standardizer(keep=self.axis).adapt(batches).moments
         shape = self.mean.shape
         self.mean.assign(np.reshape(found.mean + found.residual, shape))
         self.variance.assign(np.reshape(found.variance, shape))
         self.count.assign(int(np.max(found.count)))
 
-    def _reduced(self, x: Array) -> tuple[int, ...]:
-        """The axes that a batch is measured over; the first batch builds the layer."""
+    def _checked(self, batch: Any) -> Array:
+        """A batch on the host, of the sizes of those before it; the first builds the layer."""
+        x = _array(batch)
         if self.input_spec is None:
             self.build(x.shape)
         spec = self.input_spec
@@ -150,7 +147,7 @@ class Normalization(keras.layers.Layer):
                 f"`data` must have {spec.ndim} axes, of sizes {spec.axes} where they are kept, "
                 f"got shape {x.shape}"
             )
-        return tuple(axis for axis in range(x.ndim) if axis not in self._kept)
+        return x
 
     def call(self, inputs: Array) -> Array:
         """Shape as the inputs, dtype the compute dtype."""

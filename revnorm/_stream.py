@@ -1,0 +1,156 @@
+"""Moments of a stream of batches: one pass, float64, and memory that does not grow.
+
+Parts are merged as the digits of a binary counter are: a part takes in the one before it as long as
+that holds less than twice as much. So there are few parts, each was merged few times, and no sum
+runs on for the whole length of the stream.
+"""
+
+import math
+from contextlib import AbstractContextManager
+from functools import reduce
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from revnorm import _checks
+from revnorm._checks import Array
+from revnorm._convert import convert, moved
+from revnorm._host import is_on_host, to_numpy
+from revnorm._libraries import array_namespace, is_dask
+from revnorm._memory import quiet
+from revnorm._moments import Moments, as_moments, merge, moments, together
+from revnorm._sample import Sample, pooled
+from revnorm._table import columns
+
+# Elements that are gathered before they are measured: a call costs as much as many of them.
+GATHERED = 1 << 19
+_HOST = np.empty(0)
+
+
+class Stream:
+    """The moments of all batches added, over axes that are the same for each of them."""
+
+    def __init__(self, shape: tuple[int, ...], axis: tuple[int, ...]) -> None:
+        self.axis = axis
+        self.shape = tuple(1 if i in axis else size for i, size in enumerate(shape))
+        self._parts: list[Moments] = []
+        self._room: np.ndarray | None = None
+        self._filled = 0
+        self._known: Moments | None = None
+        # What is made of the moments, kept by whoever makes it until they change.
+        self.map: Any = None
+        self._lock: AbstractContextManager[Any] = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which cannot be copied; what was gathered is a part."""
+        with self._lock:
+            state = {name: value for name, value in vars(self).items() if name != "_lock"}
+            return state | {
+                "_parts": [*self._parts, *self._gathered()],
+                "_room": None,
+                "_filled": 0,
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The same with a lock of its own."""
+        vars(self).update(state, _lock=Lock())
+
+    def add(self, x: Array, where: Array | None = None, weights: Array | None = None) -> None:
+        """Take in a batch that was checked, with a mask and weights of its shape or less."""
+        if 0 in x.shape:
+            return
+        if is_on_host(x):
+            x = to_numpy(x)
+            if where is None and weights is None and x.size <= GATHERED // 2:
+                with self._lock:
+                    self._gather(x)
+                return
+        where, weights = (None if a is None else moved(a, x) for a in (where, weights))
+        parts = measured(x, self.axis, where, weights)
+        with self._lock:
+            for part in parts:
+                self._put(convert(part, _HOST))
+
+    def put(self, part: Moments) -> None:
+        """Take in what another stream has seen."""
+        with self._lock:
+            self._put(part)
+
+    def moments(self) -> Moments:
+        """Those of all that was added; the parts stay as they are."""
+        with self._lock:
+            if self._known is None:
+                self.map = None
+                parts = [*self._parts, *self._gathered()]
+                self._known = reduce(lambda last, one: merge(one, last), reversed(parts))
+            return Moments(*(field.copy() for field in self._known))
+
+    def _gather(self, x: np.ndarray) -> None:
+        """A small batch laid behind those before it, to be measured with them."""
+        at, self._known = self.axis[0], None
+        length = x.shape[at]
+        room = self._room
+        fits = room is not None and room.dtype == x.dtype and _others(room, at) == _others(x, at)
+        if not fits or self._filled + length > room.shape[at]:  # type: ignore[union-attr]
+            for part in self._gathered():
+                self._put(part)
+            self._filled = 0
+            if not fits:
+                rows = max(GATHERED // (x.size // length), 1)
+                shape = (*x.shape[:at], rows, *x.shape[at + 1 :])
+                room = self._room = np.empty(shape, x.dtype)
+        end = self._filled + length
+        room[(slice(None),) * at + (slice(self._filled, end),)] = x  # type: ignore[index]
+        self._filled = end
+
+    def _gathered(self) -> list[Moments]:
+        if not self._filled:
+            return []
+        room: Any = self._room
+        x = room[(slice(None),) * self.axis[0] + (slice(self._filled),)]
+        return measured(x, self.axis)
+
+    def _put(self, part: Moments) -> None:
+        self._known = None
+        parts = self._parts
+        while parts and np.max(parts[-1].count) <= 2 * np.max(part.count):
+            part = merge(parts.pop(), part)
+        parts.append(part)
+
+
+@quiet
+def measured(
+    x: Array, axis: tuple[int, ...], where: Array | None = None, weights: Array | None = None
+) -> list[Moments]:
+    """Moments of a batch, in parts; an element counts as much as it weighs."""
+    if weights is None:
+        parts = columns(x, axis) if where is None and type(x) is np.ndarray else None
+        return parts or [moments(x, axis=axis, where=where)]
+    xp, at, size = array_namespace(x), axis[0], math.prod(x.shape)
+    weights = xp.broadcast_to(_checks.aligned(xp, weights, x.ndim), x.shape)
+    if where is not None:
+        weights = xp.where(where, weights, 0.0)
+    if is_dask(x):
+        return [as_moments(together(_weighted(x, weights, axis), axis))]
+    rows = max(GATHERED * x.shape[at] // size, 1)
+    cuts = [
+        (slice(None),) * at + (slice(start, start + rows), ...)
+        for start in range(0, x.shape[at], rows)
+    ]
+    samples = (_weighted(x[cut], weights[cut], axis) for cut in cuts)
+    return [as_moments(pooled(sample, axis)) for sample in samples]
+
+
+def _weighted(x: Array, weights: Array, axis: tuple[int, ...]) -> Sample:
+    """Samples of one element each, as large as it weighs."""
+    xp = array_namespace(x)
+    seen = weights > 0
+    x, weights = (xp.astype(a, xp.float64) for a in (xp.where(seen, x, 0.0), weights))
+    nothing = xp.zeros_like(x)
+    return Sample(x, nothing, nothing, weights)
+
+
+def _others(x: np.ndarray, at: int) -> tuple[int, ...]:
+    """The sizes along all other axes."""
+    return (*x.shape[:at], *x.shape[at + 1 :])
