@@ -32,6 +32,8 @@ class Case:
         The tier that it belongs to, beside "exact".
     conduct : str
         Of a case of the tier "conduct": what is looked at beside the result.
+    seed : tuple of int or None
+        Of a random case: the seed, and its place among those that this gives.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Case:
     reversible: bool = True
     tier: str = ""
     conduct: str = ""
+    seed: tuple[int, int] | None = None
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:

@@ -11,16 +11,22 @@ from revnorm.testing._arrays import largest, significand, smallest
 from revnorm.testing._case import Arguments, Case, build, changed, channels, like, normal
 from revnorm.testing._families import FAMILIES
 from revnorm.testing._formula import affine_formulas, conducts, formulas, independent
+from revnorm.testing._fuzz import fuzzed
 from revnorm.testing._tiers import tier_of
 
 
-def cases(name: str, /) -> list[Case]:
+def cases(name: str, /, *, seed: int | None = None, fuzz: int = 20) -> list[Case]:
     """The battery of a kernel: inputs that wrong or inaccurate arithmetic fails on.
 
     Parameters
     ----------
     name : str
         As in `reference`, but for "moments".
+    seed : int, optional
+        Adds cases with random shapes, means, spreads, eps and parameters, the same for the same
+        seed.
+    fuzz : int
+        How many of these.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def cases(name: str, /) -> list[Case]:
     """
     if name not in _BATTERIES:
         raise ValueError(f"`name` must be one of {', '.join(_BATTERIES)}, got {name!r}")
-    return list(_battery(name))
+    return [*_battery(name), *fuzzed(name, seed, fuzz)]
 
 
 @cache
@@ -531,3 +537,5 @@ _BATTERIES = {
     "spatially_adaptive_norm": _spatially_adaptive_norm,
     **FAMILIES,
 }
+
+KERNELS = tuple(_BATTERIES)

@@ -1,6 +1,6 @@
 """A function run over the battery, and what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +15,13 @@ from revnorm.testing._arrays import (
     significand,
     to_numpy,
 )
-from revnorm.testing._autograd import gradients_of
+from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
 from revnorm.testing._conduct import misconduct
 from revnorm.testing._declared import refused, undeclared
-from revnorm.testing._fuzz import fuzzed
 from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._report import Outcome, Report, shown, snippet
-from revnorm.testing._tiers import ROUND_TRIP, growth_of, known, share
+from revnorm.testing._tiers import ROUND_TRIP, TIERS, growth_of, known, share
 from revnorm.testing._ulp import ulp_error, worst
 
 
@@ -159,7 +158,7 @@ def check(
     >>> report.passed, report.diagnosis
     (False, 'It looks like the unbiased variance.')
     """
-    items = _items(name, dtypes, library, gradients, tiers, fuzzed(name, seed, fuzz))
+    items = _items(name, dtypes, library, gradients, tiers, seed, fuzz)
     outcomes = []
     for case, dtype in items:
         outcomes.append(
@@ -210,7 +209,7 @@ def conformance(
 
     items = [
         pytest.param(case, dtype, id=f"{case.name}-{dtype}")
-        for case, dtype in _items(name, dtypes, library, gradients, tiers, fuzzed(name, seed, fuzz))
+        for case, dtype in _items(name, dtypes, library, gradients, tiers, seed, fuzz)
     ]
 
     @pytest.mark.parametrize(("case", "dtype"), items)
@@ -231,7 +230,8 @@ def _items(
     library: str,
     gradients: bool,
     tiers: Sequence[str] | None = None,
-    more: Sequence[Case] = (),
+    seed: int | None = None,
+    fuzz: int = 20,
 ) -> list[tuple[Case, str]]:
     """Every case of these tiers in every type, if that can be asked for."""
     module(library)
@@ -243,7 +243,7 @@ def _items(
         raise TypeError(f"`dtypes` must be a sequence of names, got {dtypes!r}")
     for dtype in dtypes:
         significand(dtype)
-    found = [*cases(name), *more]
+    found = cases(name, seed=seed, fuzz=fuzz)
     return [(case, dtype) for dtype in dtypes for case in found if _asked(case, named)]
 
 
@@ -262,7 +262,7 @@ def examine(
     only: Callable[[Case], bool] | None = None,
     gradients: bool = False,
     demanded: Bounds | None = None,
-    tiers: Sequence[str] | None = None,
+    tiers: Iterable[str] | None = None,
 ) -> Outcome:
     """One case in one type."""
     if only is not None and not only(case):
@@ -294,11 +294,18 @@ def examine(
             broken = _broken(before, arrays[0], y)
             if "gradients" in asked and _differentiable(case, dtype):
                 of = (case, arrays, keywords, dtype, library, device)
-                gradient, share_of_gradient = _gradient_error(function, *of, limits)
-                if share_of_gradient is not None and case.tier == "formula":
-                    shares["gradients"] = share_of_gradient
+                gradient, off = _gradient_error(function, *of, limits)
+                if off is not None and case.tier == "formula":
+                    shares["gradients"] = off
             if "conduct" in asked and case.conduct:
                 broken += misconduct(function, case, dtype, library, device)
+    except NoGradient as error:
+        if not gradients:
+            rest = (known(tiers) or frozenset(TIERS)) - {"gradients"}
+            return examine(function, case, dtype, library, device, only, False, demanded, rest)
+        return Outcome(
+            case, dtype, "failed", forward, text=str(error), shares={"gradients": np.inf}
+        )
     except Exception as error:
         if refused(error, keywords):
             return Outcome(case, dtype, "not run", text=f"not declared: {error}")
@@ -337,7 +344,7 @@ def examine(
     )
 
 
-def _demanded(case: Case, tiers: Sequence[str] | None, gradients: bool) -> set[str]:
+def _demanded(case: Case, tiers: Iterable[str] | None, gradients: bool) -> set[str]:
     """The tiers that a case is judged in."""
     named = known(tiers)
     if named is None:

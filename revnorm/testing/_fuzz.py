@@ -15,7 +15,7 @@ def fuzzed(name: str, seed: int | None, count: int) -> list[Case]:
     """Random cases of the tiers "formula" and "conditioning", the same for the same seed."""
     if seed is None or name not in _MAKERS:
         return []
-    return [replace(_fuzzed(name, seed, i), kernel=name) for i in range(count)]
+    return [replace(_fuzzed(name, seed, i), kernel=name, seed=(seed, i)) for i in range(count)]
 
 
 def _fuzzed(name: str, seed: int, index: int) -> Case:

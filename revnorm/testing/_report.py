@@ -1,7 +1,7 @@
 """What came of a check: outcomes, and the report that tells of them."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -112,7 +112,19 @@ class Report:
     def snippet(self) -> str:
         """Lines to paste that reproduce the worst case."""
         outcome = self._worst()
-        return "" if outcome is None else snippet(self.function, outcome, self.library)
+        return "" if outcome is None else self.again(outcome)
+
+    def again(self, outcome: Outcome) -> str:
+        """Lines to paste that run one case again."""
+        return snippet(self.function, outcome, self.library)
+
+    def outcome_of(self, tiers: Sequence[str]) -> Outcome | None:
+        """The worst case of the first of these tiers that failed."""
+        for tier in tiers:
+            judged = [o for o in self.outcomes if not o.shares.get(tier, 0) <= 1]
+            if judged:
+                return max(judged, key=lambda o: o.shares[tier])
+        return None
 
     def _worst(self) -> Outcome | None:
         run = [outcome for outcome in self.outcomes if outcome.status != "not run"]
@@ -206,21 +218,25 @@ _NUMERIC = (2, 3, 4)
 
 def snippet(function: Callable[..., Any], outcome: Outcome, library: str) -> str:
     """Lines to paste that run one case again."""
+    adapted, case, dtype = hasattr(function, "adapted"), outcome.case, outcome.dtype
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     importable = module not in (None, "__main__") and name.isidentifier()
     source = f"from {module} import {name}" if importable else "# `function` is yours"
     called = name if importable else "function"
+    given = "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
+    tool = "adapt, cases, ulp_error" if adapted else "cases, ulp_error"
+    call = f'adapt({called}, as_="{case.kernel}")' if adapted else called
     return "\n".join(
         [
             source,
-            "from revnorm.testing import cases, ulp_error",
+            f"from revnorm.testing import {tool}",
             "",
-            f'battery = {{case.name: case for case in cases("{outcome.case.kernel}")}}',
-            f'case = battery["{outcome.case.name}"]',
-            f'arrays, keywords = case.arguments("{outcome.dtype}", "{library}")',
-            f"result = {called}(*arrays, **keywords)",
+            f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
+            f'case = battery["{case.name}"]',
+            f'arrays, keywords = case.arguments("{dtype}", "{library}")',
+            f"result = {call}(*arrays, **keywords)",
             "y = result[0] if isinstance(result, tuple) else result",
-            f'print(ulp_error(y, case.expected("{outcome.dtype}"), dtype="{outcome.dtype}"))',
+            f'print(ulp_error(y, case.expected("{dtype}"), dtype="{dtype}"))',
         ]
     )
 
