@@ -166,7 +166,7 @@ def check(
         )
         if progress is not None:
             progress(len(outcomes), len(items))
-    return Report(function, name, library, outcomes)
+    return Report(function, name, library, outcomes, device)
 
 
 def conformance(
@@ -218,7 +218,7 @@ def conformance(
         if outcome.status == "not run":
             pytest.skip(outcome.text)
         if outcome.status == "failed":
-            again = snippet(function, outcome, library)
+            again = snippet(function, outcome, library, device)
             pytest.fail(f"{outcome.text}\nprobes: {case.probes}\n\n{again}", pytrace=False)
 
     return test
@@ -313,7 +313,7 @@ def examine(
         none = dict.fromkeys(asked & {case.tier, "exact"}, np.inf)
         return Outcome(case, dtype, "failed", forward, round_trip, gradient, text, none)
     errors = {"forward": forward, "round_trip": round_trip, "gradient": gradient}
-    texts = list(broken)
+    texts: list[str] = []
     if "exact" in asked:
         held = {k: e / getattr(limits, k) for k, e in errors.items() if e is not None}
         shares["exact"] = np.inf if broken else max(held.values())
@@ -327,11 +327,12 @@ def examine(
         shares[case.tier] = max(off, (round_trip or 0.0) / ROUND_TRIP)
     if "conduct" in asked and (broken or case.conduct):
         shares["conduct"] = np.inf if broken else 0.0
-    texts += [
+    judged = [
         f"{tier}: {shown(one)} times what is allowed"
         for tier, one in shares.items()
         if not one <= 1 and tier not in ("exact", "conduct")
     ]
+    texts = [*broken, *judged, *texts]
     failed = bool(texts)
     return Outcome(
         case,

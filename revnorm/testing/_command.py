@@ -141,9 +141,7 @@ def _print(report: Report, chosen: argparse.Namespace, seed: int, passed: bool) 
         [] if worst is None else ["", f"{worst.case.name}: {worst.text}", "", report.again(worst)]
     )
     if report.tiers["exact"] == "failed" and not chosen.tier:
-        lines.append(
-            "\nThe tier exact does not decide the verdict, unless --tier exact asks for it."
-        )
+        lines.append("\nThe tier exact decides only where --tier exact asks for it.")
     try:
         from rich.console import Console
         from rich.text import Text

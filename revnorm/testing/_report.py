@@ -57,9 +57,14 @@ class Report:
     """
 
     def __init__(
-        self, function: Callable[..., Any], name: str, library: str, outcomes: Any
+        self,
+        function: Callable[..., Any],
+        name: str,
+        library: str,
+        outcomes: Any,
+        device: Any = None,
     ) -> None:
-        self.function, self.name, self.library = function, name, library
+        self.function, self.name, self.library, self.device = function, name, library, device
         self.outcomes: list[Outcome] = list(outcomes)
 
     @property
@@ -105,7 +110,7 @@ class Report:
             name, error = self.worst_in(tier)
             judged = [o.shares[tier] for o in self.outcomes if tier in o.shares]
             good = f"{sum(one <= 1 for one in judged)}/{len(judged)}" if judged else ""
-            rows.append((tier, status, good, shown(error) if judged else "", name))
+            rows.append((tier, status, good, shown(error) if judged else "", name if error else ""))
         return rows
 
     @property
@@ -116,7 +121,7 @@ class Report:
 
     def again(self, outcome: Outcome) -> str:
         """Lines to paste that run one case again."""
-        return snippet(self.function, outcome, self.library)
+        return snippet(self.function, outcome, self.library, self.device)
 
     def outcome_of(self, tiers: Sequence[str]) -> Outcome | None:
         """The worst case of the first of these tiers that failed."""
@@ -211,13 +216,16 @@ class Report:
 
 _STATUSES = ("passed", "failed", "not run")
 _COLOURS = {"failed": "red", "not run": "bright_black", "passed": ""}
-_TIER_HEADER = ("tier", "verdict", "cases", "error / allowed", "worst case")
+_TIER_HEADER = ("tier", "verdict", "passed", "error / allowed", "worst case")
 _HEADER = ("case", "dtype", "forward", "round trip", "gradient", "status", "probes")
 _NUMERIC = (2, 3, 4)
 
 
-def snippet(function: Callable[..., Any], outcome: Outcome, library: str) -> str:
+def snippet(
+    function: Callable[..., Any], outcome: Outcome, library: str, device: Any = None
+) -> str:
     """Lines to paste that run one case again."""
+    place = "" if device is None else f', device="{device}"'
     adapted, case, dtype = hasattr(function, "adapted"), outcome.case, outcome.dtype
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     importable = module not in (None, "__main__") and name.isidentifier()
@@ -233,7 +241,7 @@ def snippet(function: Callable[..., Any], outcome: Outcome, library: str) -> str
             "",
             f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
             f'case = battery["{case.name}"]',
-            f'arrays, keywords = case.arguments("{dtype}", "{library}")',
+            f'arrays, keywords = case.arguments("{dtype}", "{library}"{place})',
             f"result = {call}(*arrays, **keywords)",
             "y = result[0] if isinstance(result, tuple) else result",
             f'print(ulp_error(y, case.expected("{dtype}"), dtype="{dtype}"))',
