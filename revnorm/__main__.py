@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import revnorm as rn
-from revnorm.testing import Bounds, Case, bounds, cases
+from revnorm.testing import Bounds, Case, _command, bounds, cases
 from revnorm.testing._arrays import LIBRARIES, from_numpy, module, to_numpy
 from revnorm.testing._check import examine, shown
 from revnorm.testing._reference import evaluate
@@ -27,6 +27,8 @@ from revnorm.testing._ulp import worst
 _EXTRAS = {"array-api-strict": ("strict", "array-api-strict")}
 
 _DTYPE = "float32"
+
+_EPILOG = "`python -m revnorm check --help` tells how to check a kernel of your own."
 
 # They compile, or build a graph, for each shape anew.
 _SLOW = ("jax", "dask", "ndonnx")
@@ -62,7 +64,10 @@ class Cell(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the status is 0 if all is well, 1 if not, 2 if the demo is not installed."""
-    parser = argparse.ArgumentParser(prog="python -m revnorm", description=__doc__)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["check"]:
+        return _command.main(given[1:])
+    parser = argparse.ArgumentParser(prog="python -m revnorm", description=__doc__, epilog=_EPILOG)
     parser.add_argument(
         "--library", action="append", choices=LIBRARIES, help="only this one; may be repeated"
     )
@@ -72,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help=f"also where a shape costs seconds, as with {', '.join(_SLOW)}; takes minutes",
     )
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(given)
     try:
         runs = real_data()
         print_table, progress = _terminal()

@@ -186,8 +186,8 @@ def test_takes_lists():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"^`name` must be one of instance_norm, .*'layer_norm'$"):
-        reference("layer_norm", np.zeros(3), axis=0)
+    with pytest.raises(ValueError, match=r"^`name` must be one of instance_norm, .*'norm'$"):
+        reference("norm", np.zeros(3), axis=0)
 
 
 def test_shares_no_arithmetic_with_the_package():

@@ -1,15 +1,17 @@
 """What a normalization should give, and how far an implementation is from it.
 
-`check` runs a function over a battery of named cases and reports the worst error; `conformance`
-makes a pytest test of the same. `reference`, `reference_gradients`, `ulp_error` and `cases` are
-what they are made of.
+`check` runs a function over a battery of named cases and gives a verdict for each tier;
+`conformance` makes a pytest test of the same, and `adapt` a function with the kernel's signature.
+`reference`, `reference_gradients`, `ulp_error` and `cases` are what they are made of.
 """
 
+from revnorm.testing._adapters import adapt
 from revnorm.testing._arrays import from_numpy, to_numpy
 from revnorm.testing._cases import Case, cases
-from revnorm.testing._check import Bounds, Outcome, Report, bounds, check, conformance
+from revnorm.testing._check import Bounds, bounds, check, conformance
 from revnorm.testing._gradients import reference_gradients
 from revnorm.testing._reference import reference
+from revnorm.testing._report import Outcome, Report
 from revnorm.testing._ulp import ulp_error
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Case",
     "Outcome",
     "Report",
+    "adapt",
     "bounds",
     "cases",
     "check",

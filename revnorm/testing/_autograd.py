@@ -6,6 +6,10 @@ from typing import Any
 from revnorm.testing._arrays import from_numpy
 
 
+class NoGradient(RuntimeError):
+    """The function is not one that autograd can follow."""
+
+
 def gradients_of(
     function: Callable[..., Any],
     library: str,
@@ -27,6 +31,8 @@ def _torch(first: Callable[..., Any], cotangent: Any, arrays: tuple[Any, ...]) -
 
     leaves = [a.detach().requires_grad_(a.is_floating_point()) for a in arrays]
     y = first(*leaves)
+    if not y.requires_grad:
+        raise NoGradient("the result does not depend on the data, as autograd sees it")
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     seed = from_numpy(cotangent, "torch").to(y)
     found = iter(torch.autograd.grad(y, wanted, seed, allow_unused=True, materialize_grads=True))

@@ -1,114 +1,32 @@
 """The battery: named inputs, each chosen for what it finds out."""
 
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from revnorm.testing._arrays import from_numpy, largest, rounded, significand, smallest
-from revnorm.testing._reference import evaluate
-
-_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One input of a kernel, built when it is asked for and always the same.
-
-    Attributes
-    ----------
-    name : str
-        Unique within the kernel's battery.
-    kernel : str
-        The kernel that it is an input of.
-    probes : str
-        What it finds out.
-    reversible : bool
-        Whether the inverse must give the data back.
-    """
-
-    name: str
-    kernel: str
-    probes: str
-    make: Callable[[np.random.Generator, str], _Arguments] = field(repr=False)
-    view: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
-    reversible: bool = True
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """The positional arguments, NumPy arrays of float64."""
-        return self.arrays_in("float64")
-
-    @property
-    def keywords(self) -> dict[str, Any]:
-        """The keyword arguments."""
-        return self._made("float64")[1]
-
-    def arrays_in(self, dtype: str) -> tuple[np.ndarray, ...]:
-        """The positional arguments rounded to a type; float32 holds those of bfloat16."""
-        x, *others = (
-            rounded(one, dtype) if np.asarray(one).dtype == np.float64 else one
-            for one in self._made(dtype)[0]
-        )
-        return (x if self.view is None else self.view(x), *others)
-
-    def arguments(
-        self, dtype: str = "float32", library: str = "numpy", device: Any = None
-    ) -> _Arguments:
-        """What the kernel is called with: arrays of a type in a library, and keywords."""
-
-        def convert(value: Any) -> Any:
-            if not isinstance(value, np.ndarray):
-                return value
-            kept = dtype if value.dtype.kind == "f" and (library, dtype) != _HELD else None
-            return from_numpy(value, library, dtype=kept, device=device)
-
-        arrays = tuple(map(convert, self.arrays_in(dtype)))
-        return arrays, {name: convert(value) for name, value in self._made(dtype)[1].items()}
-
-    def expected(self, dtype: str = "float32") -> np.ndarray:
-        """What `reference` gives for the arrays of that type."""
-        return _evaluated(self, dtype)[0]
-
-    def reach(self, dtype: str = "float32") -> np.ndarray:
-        """The magnitude of the largest term that each element of that is a sum of."""
-        return _evaluated(self, dtype)[1]
-
-    def unfit(self, dtype: str) -> str:
-        """Why the case cannot be had in a type; empty where it can."""
-        made, held = self._made(dtype)[0], self.arrays_in(dtype)
-        for before, after in zip(made, held, strict=True):
-            if np.isinf(after).any() and not np.isinf(before).any():
-                return f"too large for {dtype}"
-            if np.any(before) and not np.any(after):
-                return f"too small for {dtype}"
-        return ""
-
-    def _made(self, dtype: str) -> _Arguments:
-        return self.make(np.random.default_rng(zlib.crc32(self.name.encode())), dtype)
+from revnorm.testing._arrays import largest, significand, smallest
+from revnorm.testing._case import Arguments, Case, build, changed, channels, like, normal
+from revnorm.testing._families import FAMILIES
+from revnorm.testing._formula import affine_formulas, conducts, formulas, independent
+from revnorm.testing._fuzz import fuzzed
+from revnorm.testing._tiers import tier_of
 
 
-_HELD = ("numpy", "bfloat16")
-
-
-@lru_cache(maxsize=1024)
-def _evaluated(case: Case, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    value, reach = evaluate(case.kernel, *case.arrays_in(dtype), **case.keywords)
-    for array in (value, reach):
-        array.flags.writeable = False
-    return value, reach
-
-
-def cases(name: str, /) -> list[Case]:
+def cases(name: str, /, *, seed: int | None = None, fuzz: int = 20) -> list[Case]:
     """The battery of a kernel: inputs that wrong or inaccurate arithmetic fails on.
 
     Parameters
     ----------
     name : str
         As in `reference`, but for "moments".
+    seed : int, optional
+        Adds cases with random shapes, means, spreads, eps and parameters, the same for the same
+        seed.
+    fuzz : int
+        How many of these.
 
     Returns
     -------
@@ -128,49 +46,13 @@ def cases(name: str, /) -> list[Case]:
     """
     if name not in _BATTERIES:
         raise ValueError(f"`name` must be one of {', '.join(_BATTERIES)}, got {name!r}")
-    return list(_battery(name))
+    return [*_battery(name), *fuzzed(name, seed, fuzz)]
 
 
 @cache
 def _battery(name: str) -> tuple[Case, ...]:
-    return tuple(replace(case, kernel=name) for case in _BATTERIES[name]())
-
-
-def _case(
-    name: str,
-    probes: str,
-    x: Callable[[np.random.Generator, str], Any],
-    *others: Callable[[np.random.Generator, np.ndarray], Any],
-    view: Callable[[np.ndarray], np.ndarray] | None = None,
-    reversible: bool = True,
-    **keywords: Any,
-) -> Case:
-    """A case whose other arguments, and keywords that are functions, are made from `x`."""
-
-    def make(rng: np.random.Generator, dtype: str) -> _Arguments:
-        data = x(rng, dtype)
-        made = tuple(other(rng, data) for other in others)
-        named = {key: v(rng, data) if callable(v) else v for key, v in keywords.items()}
-        return (data, *made), named
-
-    return Case(name, "", probes, make, view, reversible)
-
-
-def _normal(*shape: int, mean: float = 0.0, std: float = 1.0) -> Callable[..., np.ndarray]:
-    return lambda rng, dtype: rng.standard_normal(shape) * std + mean
-
-
-def _like(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    return rng.standard_normal(x.shape)
-
-
-def _with(base: Callable[..., np.ndarray], index: Any, value: float) -> Callable[..., np.ndarray]:
-    def build(rng: np.random.Generator, dtype: str) -> np.ndarray:
-        x = base(rng, dtype)
-        x[index] = value
-        return x
-
-    return build
+    found = _BATTERIES[name]()
+    return tuple(replace(one, kernel=name, tier=one.tier or tier_of(one)) for one in found)
 
 
 def _samples() -> list[Case]:
@@ -178,67 +60,67 @@ def _samples() -> list[Case]:
     image = (2, 3, 24, 24)
     reduced = (2, 3)
     cancels = "the variance cancels if it is E[x²] − E[x]², or the mean is rounded"
-    found = [_case("mean 0", "the usual data", _normal(*image), axis=reduced)]
+    found = [build("mean 0", "the usual data", normal(*image), axis=reduced)]
     found += [
-        _case(f"mean {mean}, std 1", cancels, _normal(*image, mean=float(mean)), axis=reduced)
-        for mean in ("1e2", "1e4", "1e6")
+        build(f"mean {mean}, std 1", cancels, normal(*image, mean=float(mean)), axis=reduced)
+        for mean in ("1e2", "1e3", "1e4", "1e6")
     ]
     found += [
-        _case(
+        build(
             f"std {std}, eps 0",
             "the spread is far from 1, and nothing may depend on that",
-            _normal(*image, mean=3 * float(std), std=float(std)),
+            normal(*image, mean=3 * float(std), std=float(std)),
             axis=reduced,
             eps=0.0,
         )
         for std in ("1e-6", "1e6")
     ]
     found += [
-        _case(
+        build(
             "variance below eps",
             "eps belongs inside the root",
-            _normal(*image, std=1e-3),
+            normal(*image, std=1e-3),
             axis=reduced,
             eps=1e-5,
         ),
-        _case("eps 1", "eps is added, not a guard", _normal(*image), axis=reduced, eps=1.0),
-        _case(
+        build("eps 1", "eps is added, not a guard", normal(*image), axis=reduced, eps=1.0),
+        build(
             "near the largest number",
             "sums, differences and squares overflow",
             lambda rng, dtype: rng.uniform(-1, 1, image) * 0.99 * largest(dtype),
             axis=reduced,
         ),
-        _case("1e30", "squares overflow in float32", _normal(*image, std=1e30), axis=reduced),
-        _case(
+        build("1e30", "squares overflow in float32", normal(*image, std=1e30), axis=reduced),
+        build(
             "1e-30, eps 0",
             "squares underflow in float32",
-            _normal(*image, std=1e-30),
+            normal(*image, std=1e-30),
             axis=reduced,
             eps=0.0,
         ),
-        _case(
+        build(
             "subnormal, eps 0",
             "numbers below the normal range are flushed, or their inverses overflow",
             lambda rng, dtype: rng.integers(-99, 99, image) * smallest(dtype),
             axis=reduced,
             eps=0.0,
         ),
-        _case(
+        build(
             "constant",
             "variance 0: the mean must be exact",
             lambda rng, dtype: np.full(image, 0.1),
             axis=reduced,
         ),
-        _case(
+        build(
             "constant, eps 0",
             "variance 0 and no eps: scale 1, nothing is divided by 0",
             lambda rng, dtype: np.full(image, 1 / 3),
             axis=reduced,
             eps=0.0,
         ),
-        _case("one element", "variance 0", _normal(2, 3, 1, 1, mean=5.0), axis=reduced),
-        _case("two elements", "the smallest spread", _normal(2, 3, 2, mean=5.0), axis=2),
-        _case(
+        build("one element", "variance 0", normal(2, 3, 1, 1, mean=5.0), axis=reduced),
+        build("two elements", "the smallest spread", normal(2, 3, 2, mean=5.0), axis=2),
+        build(
             "two neighbours, eps 0",
             "the spread is one unit in the last place",
             lambda rng, dtype: (
@@ -247,75 +129,90 @@ def _samples() -> list[Case]:
             axis=reduced,
             eps=0.0,
         ),
-        _case(
+        build(
             "outlier 1e20 among ones",
             "one element carries the whole variance",
-            _with(lambda rng, dtype: np.ones(image), (..., 7, 5), 1e20),
+            changed(lambda rng, dtype: np.ones(image), (..., 7, 5), 1e20),
             axis=reduced,
         ),
-        _case(
+        build(
             "first element far off",
             "a shift by the first element is as bad as a shift by a member can be",
-            _with(_normal(*image), (..., 0, 0), 1e7),
+            changed(normal(*image), (..., 0, 0), 1e7),
             axis=reduced,
         ),
-        _case(
+        build(
             "far from zero, near each other",
             "a shift that is no member of the sample cancels",
-            _normal(2, 3, 4096, mean=-2e6, std=0.5),
+            normal(2, 3, 4096, mean=-2e6, std=0.5),
             axis=2,
             eps=0.0,
         ),
-        _case("NHWC", "axes in the middle", _normal(2, 9, 7, 5, mean=1e3), axis=(1, 2)),
-        _case("negative axes", "axes count from the end", _normal(2, 3, 5, 7), axis=(-1, -2)),
-        _case("NCDHW", "three reduced axes", _normal(2, 3, 5, 4, 7, mean=9.0), axis=(2, 3, 4)),
-        _case(
+        build("NHWC", "axes in the middle", normal(2, 9, 7, 5, mean=1e3), axis=(1, 2)),
+        build("negative axes", "axes count from the end", normal(2, 3, 5, 7), axis=(-1, -2)),
+        build("NCDHW", "three reduced axes", normal(2, 3, 5, 4, 7, mean=9.0), axis=(2, 3, 4)),
+        build(
             "transposed view",
             "strides that are not those of a fresh array",
-            _normal(7, 11, 3, 2, mean=9.0),
+            normal(7, 11, 3, 2, mean=9.0),
             view=lambda x: x.T,
             axis=reduced,
         ),
-        _case(
+        build(
             "every second element",
             "strides with gaps",
-            _normal(2, 3, 22, 7, mean=9.0),
+            normal(2, 3, 22, 7, mean=9.0),
             view=lambda x: x[:, :, ::2],
             axis=reduced,
         ),
-        _case(
+        build(
             "backwards",
             "negative strides",
-            _normal(2, 3, 11, 7, mean=9.0),
+            normal(2, 3, 11, 7, mean=9.0),
             view=lambda x: x[..., ::-1],
             axis=reduced,
         ),
-        _case(
+        build(
             "65536 elements",
             "long sums in few lanes",
-            _normal(1, 2, 65536, mean=1e2),
+            normal(1, 2, 65536, mean=1e2),
             axis=2,
         ),
-        _case(
+        build(
             "65536 elements, not contiguous",
             "sums along such an axis are added naively",
-            _normal(1, 65536, 1, 2, mean=1e2),
+            normal(1, 65536, 1, 2, mean=1e2),
             axis=1,
         ),
-        _case(
+        build(
             "NaN in one instance",
             "what is not finite stays inside its own instance",
-            _with(_normal(*image), (1, 2, 3, 4), np.nan),
+            changed(normal(*image), (1, 2, 3, 4), np.nan),
             axis=reduced,
         ),
-        _case(
+        build(
             "infinity in one instance",
             "what is not finite stays inside its own instance",
-            _with(_normal(*image), (0, 1, 3, 4), np.inf),
+            changed(normal(*image), (0, 1, 3, 4), np.inf),
             axis=reduced,
         ),
     ]
-    return found
+    return found + formulas() + conducts() + _shapes()
+
+
+def _shapes() -> list[Case]:
+    """Shapes and places in memory that vector code gets wrong at its edges."""
+    reduced = (2, 3)
+    return [
+        build("odd lengths", "what is left over of a vector", normal(3, 5, 7, 13), axis=reduced),
+        build(
+            "beginning in the middle",
+            "an array that starts where no vector would, and ends before its buffer does",
+            normal(2, 3, 9, 10, mean=2.0),
+            view=lambda x: x[:, :, 1:, 3:],
+            axis=reduced,
+        ),
+    ]
 
 
 def _random_mask(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
@@ -351,40 +248,40 @@ def _masked() -> list[Case]:
         return x
 
     return [
-        _case(
+        build(
             "mask",
             "only what is observed counts, everything is mapped",
-            _normal(*shape, mean=1e4),
+            normal(*shape, mean=1e4),
             axis=2,
             where=_random_mask,
         ),
-        _case(
+        build(
             "padding",
             "a mask that broadcasts over channels; padding has no effect",
-            _with(_normal(*shape, mean=1e2), (..., slice(40, None)), 0.0),
+            changed(normal(*shape, mean=1e2), (..., slice(40, None)), 0.0),
             axis=2,
             where=_padding,
         ),
-        _case("NaN under False", "NaN must not reach a statistic", gaps, axis=2, where=known),
-        _case(
+        build("NaN under False", "NaN must not reach a statistic", gaps, axis=2, where=known),
+        build(
             "first elements unobserved and far",
             "a shift must be by an observed element",
-            _with(_normal(*shape, std=1e-3), (..., slice(5)), 6e4),
+            changed(normal(*shape, std=1e-3), (..., slice(5)), 6e4),
             axis=2,
             where=late,
             eps=0.0,
         ),
-        _case(
+        build(
             "nothing observed in one instance",
             "the identity map",
-            _normal(*shape, mean=5.0),
+            normal(*shape, mean=5.0),
             axis=2,
             where=unseen,
         ),
-        _case(
+        build(
             "one element observed, eps 0",
             "variance 0 under a mask",
-            _normal(*shape, mean=5.0),
+            normal(*shape, mean=5.0),
             axis=2,
             where=single,
             eps=0.0,
@@ -392,22 +289,18 @@ def _masked() -> list[Case]:
     ]
 
 
-def _channels(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    return rng.uniform(0.5, 2.0, x.shape[1])
-
-
 def _affine() -> list[Case]:
     """Scales and biases of instance_norm and revin."""
     shape = (2, 3, 8, 8)
     options: dict[str, Any] = {"axis": (2, 3), "channel_axis": 1}
-    far = _normal(*shape, mean=1e3)
+    far = normal(*shape, mean=1e3)
 
     def some_zero(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
         return np.asarray([0.0, 1.0, -2.0])
 
     return [
-        _case("scale and bias", "1-D along the channels", far, _channels, _channels, **options),
-        _case(
+        build("scale and bias", "1-D along the channels", far, channels, channels, **options),
+        build(
             "scale and bias that broadcast",
             "no channel_axis",
             far,
@@ -415,16 +308,16 @@ def _affine() -> list[Case]:
             lambda rng, x: rng.uniform(0.5, 2.0, (2, 1, 1, 1)),
             axis=(2, 3),
         ),
-        _case(
+        build(
             "scale 0",
             "gives the bias; the inverse must not divide by it",
             far,
             some_zero,
-            _channels,
+            channels,
             reversible=False,
             **options,
         ),
-        _case(
+        build(
             "scale 1e-3",
             "the inverse divides by the scale and by nothing else",
             far,
@@ -432,25 +325,25 @@ def _affine() -> list[Case]:
             lambda rng, x: np.zeros(3),
             **options,
         ),
-        _case("correction 1", "the unbiased variance", _normal(2, 3, 5), axis=2, correction=1),
-        _case(
+        build("correction 1", "the unbiased variance", normal(2, 3, 5), axis=2, correction=1),
+        build(
             "correction 1, one element",
             "nothing is left to divide by",
-            _normal(2, 3, 1),
+            normal(2, 3, 1),
             axis=2,
             correction=1,
         ),
-        _case(
+        build(
             "clamp, variance below eps",
             "the inverse must undo the clamp",
-            _normal(*shape, mean=0.5, std=1e-4),
+            normal(*shape, mean=0.5, std=1e-4),
             axis=(2, 3),
             eps_mode="clamp",
         ),
-        _case(
+        build(
             "clamp, variance above eps",
             "nothing is added",
-            _normal(*shape, std=1e-1),
+            normal(*shape, std=1e-1),
             axis=(2, 3),
             eps_mode="clamp",
             eps=1e-3,
@@ -469,44 +362,60 @@ def _layouts() -> list[Case]:
     """Axes of other normalizations."""
     shape = (4, 6, 5, 7)
     return [
-        _case("vector", "one axis, and it is reduced", _normal(513, mean=1e2), axis=0),
-        _case("layer norm", "all but the batch", _normal(*shape, mean=1e2), axis=(1, 2, 3)),
-        _case("batch norm", "all but the channels", _normal(*shape, mean=1e2), axis=(0, 2, 3)),
-        _case("every axis", "a single instance", _normal(*shape, mean=1e2), axis=(0, 1, 2, 3)),
+        build("vector", "one axis, and it is reduced", normal(513, mean=1e2), axis=0),
+        build("layer norm", "all but the batch", normal(*shape, mean=1e2), axis=(1, 2, 3)),
+        build("batch norm", "all but the channels", normal(*shape, mean=1e2), axis=(0, 2, 3)),
+        build("every axis", "a single instance", normal(*shape, mean=1e2), axis=(0, 1, 2, 3)),
     ]
 
 
 def _instance_norm() -> list[Case]:
     long = [
-        _case(
+        build(
             "10^6 rows, axis 0",
             "naive sums lose thousands of units",
-            _normal(1_000_000, 2, mean=1e2),
+            normal(1_000_000, 2, mean=1e2),
             axis=0,
         ),
     ]
-    return _samples() + _layouts() + _affine() + _masked() + long
+    return [
+        *_samples(),
+        *_layouts(),
+        *_affine(),
+        *_masked(),
+        *long,
+        *affine_formulas(),
+        *independent(),
+    ]
 
 
 def _revin() -> list[Case]:
     last = [
-        _case(
+        build(
             "center last",
             "the last element becomes 0",
-            _normal(2, 40, 3, mean=1e3),
+            normal(2, 40, 3, mean=1e3),
             axis=1,
             center="last",
         ),
-        _case(
+        build(
             "center last, mask",
             "the last observed element becomes 0",
-            _normal(2, 40, 3, mean=1e3),
+            normal(2, 40, 3, mean=1e3),
             axis=1,
             center="last",
             where=_random_mask,
         ),
     ]
-    return _samples() + _layouts() + _affine() + _masked() + last
+    return [
+        *_samples(),
+        *_layouts(),
+        *_affine(),
+        *_masked(),
+        *last,
+        *affine_formulas(),
+        *independent(),
+    ]
 
 
 def _adain() -> list[Case]:
@@ -514,7 +423,7 @@ def _adain() -> list[Case]:
         return rng.standard_normal(x.shape) * 2 + 5
 
     def own(name: str, probes: str, other: Any = style, **keywords: Any) -> Case:
-        return _case(name, probes, _normal(2, 3, 60, mean=1e2), other, axis=2, **keywords)
+        return build(name, probes, normal(2, 3, 60, mean=1e2), other, axis=2, **keywords)
 
     return [
         *_extended(_samples() + _masked(), lambda rng, x, keywords: (style(rng, x),)),
@@ -555,10 +464,10 @@ def _batch_instance_norm() -> list[Case]:
             lambda rng, x, keywords: (np.asarray(0.3),),
             lambda x, keywords: {"batch_axis": 0},
         ),
-        _case("gate of the channels", "a gate for each channel", apart, gate, **options),
-        _case("gate 0", "instance norm", apart, lambda rng, x: np.zeros(3), **options),
-        _case("gate 1", "batch norm", apart, lambda rng, x: np.ones(3), **options),
-        _case("scale and bias", "they come last", apart, gate, _channels, _channels, **options),
+        build("gate of the channels", "a gate for each channel", apart, gate, **options),
+        build("gate 0", "instance norm", apart, lambda rng, x: np.zeros(3), **options),
+        build("gate 1", "batch norm", apart, lambda rng, x: np.ones(3), **options),
+        build("scale and bias", "they come last", apart, gate, channels, channels, **options),
     ]
 
 
@@ -582,20 +491,20 @@ def _conditional_instance_norm() -> list[Case]:
 
 
 def _spatially_adaptive_norm() -> list[Case]:
-    image = _normal(2, 3, 8, 8, mean=1e2)
+    image = normal(2, 3, 8, 8, mean=1e2)
     return [
         *_extended(
-            _samples() + _masked(), lambda rng, x, keywords: (_like(rng, x) / 2, _like(rng, x))
+            _samples() + _masked(), lambda rng, x, keywords: (like(rng, x) / 2, like(rng, x))
         ),
-        _case(
+        build(
             "scale map -1",
             "gives the bias map",
             image,
             lambda rng, x: -np.ones(x.shape),
-            _like,
+            like,
             axis=(2, 3),
         ),
-        _case(
+        build(
             "maps for all channels",
             "maps that broadcast",
             image,
@@ -603,7 +512,7 @@ def _spatially_adaptive_norm() -> list[Case]:
             lambda rng, x: rng.standard_normal((2, 1, 8, 8)),
             axis=(2, 3),
         ),
-        _case("over the batch", "the axes of a batch norm", image, _like, _like, axis=(0, 2, 3)),
+        build("over the batch", "the axes of a batch norm", image, like, like, axis=(0, 2, 3)),
     ]
 
 
@@ -615,7 +524,7 @@ def _extended(
     """The same data with further arguments, made from what the kernel sees of it."""
 
     def extend(case: Case) -> Case:
-        def make(rng: np.random.Generator, dtype: str) -> _Arguments:
+        def make(rng: np.random.Generator, dtype: str) -> Arguments:
             (x,), keywords = case.make(rng, dtype)
             seen = x if case.view is None else case.view(x)
             keywords = keywords | options(seen, keywords)
@@ -633,4 +542,7 @@ _BATTERIES = {
     "batch_instance_norm": _batch_instance_norm,
     "conditional_instance_norm": _conditional_instance_norm,
     "spatially_adaptive_norm": _spatially_adaptive_norm,
+    **FAMILIES,
 }
+
+KERNELS = tuple(_BATTERIES)

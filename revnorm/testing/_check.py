@@ -1,7 +1,6 @@
 """A function run over the battery, and what came of it."""
 
-import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,13 @@ from revnorm.testing._arrays import (
     significand,
     to_numpy,
 )
-from revnorm.testing._autograd import gradients_of
+from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
+from revnorm.testing._conduct import misconduct
+from revnorm.testing._declared import refused, undeclared
 from revnorm.testing._gradients import evaluate_gradients
+from revnorm.testing._report import Outcome, Report, shown, snippet
+from revnorm.testing._tiers import ROUND_TRIP, TIERS, growth_of, known, share
 from revnorm.testing._ulp import ulp_error, worst
 
 
@@ -76,137 +79,6 @@ def bounds(library: str = "numpy", dtype: str = "float32", device: Any = None) -
     return RECIPE_A if has_wider(library, dtype, device) else RECIPE_B
 
 
-class Outcome(NamedTuple):
-    """What came of one case in one type.
-
-    Attributes
-    ----------
-    case : Case
-    dtype : str
-    status : {"passed", "failed", "not run"}
-    forward, round_trip, gradient : float or None
-        Errors in ULP; None where there is nothing to measure.
-    text : str
-        Why it failed or was not run.
-    """
-
-    case: Case
-    dtype: str
-    status: str
-    forward: float | None = None
-    round_trip: float | None = None
-    gradient: float | None = None
-    text: str = ""
-
-    @property
-    def error(self) -> float:
-        """The largest of the errors; infinite where the function could not be measured."""
-        found = [e for e in (self.forward, self.round_trip, self.gradient) if e is not None]
-        return max(found, default=np.inf if self.status == "failed" else 0.0)
-
-
-class Report:
-    """What `check` found; prints as a table in a terminal and in a notebook.
-
-    Attributes
-    ----------
-    outcomes : list of Outcome
-        One for each case and type, in the order of the battery.
-    """
-
-    def __init__(
-        self, function: Callable[..., Any], name: str, library: str, outcomes: Any
-    ) -> None:
-        self.function, self.name, self.library = function, name, library
-        self.outcomes: list[Outcome] = list(outcomes)
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was run, and nothing failed."""
-        return not self.failures and any(o.status == "passed" for o in self.outcomes)
-
-    @property
-    def failures(self) -> list[Outcome]:
-        """What failed, the worst first."""
-        failed = [outcome for outcome in self.outcomes if outcome.status == "failed"]
-        return sorted(failed, key=lambda outcome: -outcome.error)
-
-    @property
-    def worst(self) -> tuple[str, float]:
-        """Name and error, in ULP, of the case with the largest error."""
-        outcome = self._worst()
-        return (outcome.case.name, outcome.error) if outcome else ("", 0.0)
-
-    @property
-    def snippet(self) -> str:
-        """Lines to paste that reproduce the worst case."""
-        outcome = self._worst()
-        return "" if outcome is None else snippet(self.function, outcome, self.library)
-
-    def _worst(self) -> Outcome | None:
-        run = [outcome for outcome in self.outcomes if outcome.status != "not run"]
-        return max(run, key=lambda o: (o.status == "failed", o.error), default=None)
-
-    def summary(self) -> str:
-        """One line: how many cases passed, failed and were not run."""
-        count = {s: sum(o.status == s for o in self.outcomes) for s in _STATUSES}
-        told = ", ".join(f"{number} {status}" for status, number in count.items())
-        return f"{_title(self.function)} as {self.name} on {self.library}: {told}"
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                o.case.name,
-                o.dtype,
-                *(shown(error) for error in (o.forward, o.round_trip, o.gradient)),
-                o.status,
-                o.text or o.case.probes,
-            )
-            for o in self.outcomes
-        ]
-
-    def __repr__(self) -> str:
-        """The table as plain text."""
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER) - 1)]
-        lines = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]).rstrip()
-            for row in rows
-        ]
-        told = "\n".join([self.summary(), "", *lines])
-        return told if self.passed else f"{told}\n\nThe worst case again:\n\n{self.snippet}"
-
-    def __rich__(self) -> Any:
-        """The table as rich prints it."""
-        from rich.table import Table
-
-        table = Table(title=self.summary())
-        for i, title in enumerate(_HEADER):
-            table.add_column(title, justify="right" if i in _NUMERIC else "left")
-        colours = {"failed": "red", "not run": "bright_black", "passed": None}
-        for row, outcome in zip(self._rows(), self.outcomes, strict=True):
-            table.add_row(*row, style=colours[outcome.status])
-        return table
-
-    def _repr_html_(self) -> str:
-        colours = {"failed": "#c00", "not run": "#999", "passed": "inherit"}
-        head = "".join(f"<th>{title}</th>" for title in _HEADER)
-        body = "".join(
-            f'<tr style="color: {colours[outcome.status]}">'
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-            + "</tr>"
-            for row, outcome in zip(self._rows(), self.outcomes, strict=True)
-        )
-        caption = f"<caption>{html.escape(self.summary())}</caption>"
-        again = "" if self.passed else f"<pre>{html.escape(self.snippet)}</pre>"
-        return f"<table>{caption}<tr>{head}</tr>{body}</table>{again}"
-
-
-_STATUSES = ("passed", "failed", "not run")
-_HEADER = ("case", "dtype", "forward", "round trip", "gradient", "status", "probes")
-_NUMERIC = (2, 3, 4)
-
-
 def check(
     function: Callable[..., Any],
     name: str,
@@ -218,6 +90,10 @@ def check(
     only: Callable[[Case], bool] | None = None,
     gradients: bool = False,
     bounds: Bounds | None = None,
+    tiers: Sequence[str] | None = None,
+    seed: int | None = None,
+    fuzz: int = 20,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Run a function over the battery of a kernel and measure every result.
 
@@ -241,12 +117,25 @@ def check(
     gradients : bool
         Whether the gradients of PyTorch or JAX are held against `reference_gradients`.
     bounds : Bounds, optional
-        What is demanded; by default what the package itself is held to, as `bounds` tells.
+        What is demanded in the tier "exact"; by default what the package itself is held to, as
+        `bounds` tells.
+    tiers : sequence of str, optional
+        Of "formula", "conditioning", "range", "masks", "layout", "conduct", "gradients" and
+        "exact"; the last one judges the cases of all others but once more, by `bounds`. By default
+        all, "gradients" where `gradients` is True; with `bounds`, "conduct" and "exact".
+    seed : int, optional
+        Adds cases with random shapes, means, spreads, eps and parameters to the tiers "formula"
+        and "conditioning". The same seed gives the same cases.
+    fuzz : int
+        How many of these.
+    progress : callable, optional
+        Called with how many cases are done, and of how many.
 
     Returns
     -------
     Report
-        An exception in the function is a failure of that case, with its text.
+        An exception in the function is a failure of that case, with its text. A case whose
+        arguments the signature of the function does not take is not declared, and not run.
 
     Raises
     ------
@@ -262,12 +151,22 @@ def check(
     >>> report = check(rn.instance_norm, "instance_norm", only=lambda case: "mask" in case.name)
     >>> report.passed
     True
+    >>> def plain(x, *, axis, eps=1e-5):
+    ...     d = x - x.mean(axis, keepdims=True)
+    ...     return d / (d.var(axis, keepdims=True, ddof=1) + eps) ** 0.5
+    >>> report = check(plain, "instance_norm", tiers=["formula"])
+    >>> report.passed, report.diagnosis
+    (False, 'It looks like the unbiased variance.')
     """
-    outcomes = [
-        examine(function, case, dtype, library, device, only, gradients, bounds)
-        for case, dtype in _items(name, dtypes, library, gradients)
-    ]
-    return Report(function, name, library, outcomes)
+    items = _items(name, dtypes, library, gradients, tiers, seed, fuzz)
+    outcomes = []
+    for case, dtype in items:
+        outcomes.append(
+            examine(function, case, dtype, library, device, only, gradients, bounds, tiers)
+        )
+        if progress is not None:
+            progress(len(outcomes), len(items))
+    return Report(function, name, library, outcomes, device)
 
 
 def conformance(
@@ -281,12 +180,15 @@ def conformance(
     only: Callable[[Case], bool] | None = None,
     gradients: bool = False,
     bounds: Bounds | None = None,
+    tiers: Sequence[str] | None = None,
+    seed: int | None = None,
+    fuzz: int = 20,
 ) -> Callable[..., None]:
     """A pytest test of a function, with one item for each case and type.
 
     Parameters
     ----------
-    function, name, library, device, dtypes, only, gradients, bounds
+    function, name, library, device, dtypes, only, gradients, bounds, tiers, seed, fuzz
         As in `check`. What is not run is skipped, with the reason.
 
     Returns
@@ -307,33 +209,48 @@ def conformance(
 
     items = [
         pytest.param(case, dtype, id=f"{case.name}-{dtype}")
-        for case, dtype in _items(name, dtypes, library, gradients)
+        for case, dtype in _items(name, dtypes, library, gradients, tiers, seed, fuzz)
     ]
 
     @pytest.mark.parametrize(("case", "dtype"), items)
     def test(case: Case, dtype: str) -> None:
-        outcome = examine(function, case, dtype, library, device, only, gradients, bounds)
+        outcome = examine(function, case, dtype, library, device, only, gradients, bounds, tiers)
         if outcome.status == "not run":
             pytest.skip(outcome.text)
         if outcome.status == "failed":
-            again = snippet(function, outcome, library)
+            again = snippet(function, outcome, library, device)
             pytest.fail(f"{outcome.text}\nprobes: {case.probes}\n\n{again}", pytrace=False)
 
     return test
 
 
 def _items(
-    name: str, dtypes: Sequence[str], library: str, gradients: bool
+    name: str,
+    dtypes: Sequence[str],
+    library: str,
+    gradients: bool,
+    tiers: Sequence[str] | None = None,
+    seed: int | None = None,
+    fuzz: int = 20,
 ) -> list[tuple[Case, str]]:
-    """Every case in every type, if that can be asked for."""
+    """Every case of these tiers in every type, if that can be asked for."""
     module(library)
+    named = known(tiers)
+    gradients = gradients or "gradients" in (named or ())
     if gradients and library not in ("torch", "jax"):
         raise ValueError(f"`gradients` are those of torch or jax, got library {library!r}")
     if isinstance(dtypes, str):
         raise TypeError(f"`dtypes` must be a sequence of names, got {dtypes!r}")
     for dtype in dtypes:
         significand(dtype)
-    return [(case, dtype) for dtype in dtypes for case in cases(name)]
+    found = cases(name, seed=seed, fuzz=fuzz)
+    return [(case, dtype) for dtype in dtypes for case in found if _asked(case, named)]
+
+
+def _asked(case: Case, tiers: frozenset[str] | None) -> bool:
+    if tiers is None or "exact" in tiers or case.tier in tiers:
+        return True
+    return case.tier == "formula" and "gradients" in tiers
 
 
 def examine(
@@ -345,6 +262,7 @@ def examine(
     only: Callable[[Case], bool] | None = None,
     gradients: bool = False,
     demanded: Bounds | None = None,
+    tiers: Iterable[str] | None = None,
 ) -> Outcome:
     """One case in one type."""
     if only is not None and not only(case):
@@ -352,34 +270,88 @@ def examine(
     if unfit := case.unfit(dtype) or _flushed(case, dtype, library, device):
         return Outcome(case, dtype, "not run", text=unfit)
     limits = bounds(library, dtype, device) if demanded is None else demanded
+    if tiers is None and demanded is not None:
+        asked = {"exact", "conduct"} | ({"gradients"} if gradients else set())
+    else:
+        asked = _demanded(case, tiers, gradients)
     arrays, keywords = case.arguments(dtype, library, device)
+    if unfit := undeclared(function, case, arrays, keywords):
+        return Outcome(case, dtype, "not run", text=unfit)
     before = np.array(to_numpy(arrays[0]))
     forward = round_trip = gradient = None
+    broken: list[str] = []
+    shares: dict[str, float] = {}
     try:
         with np.errstate(all="ignore"):
             result = function(*arrays, **keywords)
             y, undo = result if isinstance(result, tuple) else (result, None)
+            found = np.array(to_numpy(y))
             forward = _forward_error(case, y, dtype, limits)
             if undo is not None and case.reversible:
                 inverse: Any = getattr(undo, "inv", undo)
                 undone = to_numpy(inverse(y))
                 round_trip = _round_trip_error(case, undone, dtype)
-            if gradients and _differentiable(case, dtype):
-                gradient = _gradient_error(
-                    function, case, arrays, keywords, dtype, library, device, limits
-                )
-        broken = _broken(before, arrays[0], y)
+            broken = _broken(before, arrays[0], y)
+            if "gradients" in asked and _differentiable(case, dtype):
+                of = (case, arrays, keywords, dtype, library, device)
+                gradient, off = _gradient_error(function, *of, limits)
+                if off is not None and case.tier == "formula":
+                    shares["gradients"] = off
+            if "conduct" in asked and case.conduct:
+                broken += misconduct(function, case, dtype, library, device)
+    except NoGradient as error:
+        if not gradients:
+            rest = (known(tiers) or frozenset(TIERS)) - {"gradients"}
+            return examine(function, case, dtype, library, device, only, False, demanded, rest)
+        return Outcome(
+            case, dtype, "failed", forward, text=str(error), shares={"gradients": np.inf}
+        )
     except Exception as error:
+        if refused(error, keywords):
+            return Outcome(case, dtype, "not run", text=f"not declared: {error}")
         text = f"{type(error).__name__}: {error}"
-        return Outcome(case, dtype, "failed", forward, round_trip, gradient, text)
+        none = dict.fromkeys(asked & {case.tier, "exact"}, np.inf)
+        return Outcome(case, dtype, "failed", forward, round_trip, gradient, text, none)
     errors = {"forward": forward, "round_trip": round_trip, "gradient": gradient}
-    broken += [
-        f"{what.replace('_', ' ')} {shown(error)} ULP, allowed {getattr(limits, what):g}"
-        for what, error in errors.items()
-        if error is not None and not error <= getattr(limits, what)
+    texts: list[str] = []
+    if "exact" in asked:
+        held = {k: e / getattr(limits, k) for k, e in errors.items() if e is not None}
+        shares["exact"] = np.inf if broken else max(held.values())
+        texts += [
+            f"{what.replace('_', ' ')} {shown(errors[what])} ULP, allowed {getattr(limits, what):g}"
+            for what, one in held.items()
+            if not one <= 1
+        ]
+    if case.tier in asked and case.tier not in ("exact", "conduct"):
+        off = share(case, dtype, found)
+        shares[case.tier] = max(off, (round_trip or 0.0) / ROUND_TRIP)
+    if "conduct" in asked and (broken or case.conduct):
+        shares["conduct"] = np.inf if broken else 0.0
+    judged = [
+        f"{tier}: {shown(one)} times what is allowed"
+        for tier, one in shares.items()
+        if not one <= 1 and tier not in ("exact", "conduct")
     ]
-    status = "failed" if broken else "passed"
-    return Outcome(case, dtype, status, **errors, text="; ".join(broken))
+    texts = [*broken, *judged, *texts]
+    failed = bool(texts)
+    return Outcome(
+        case,
+        dtype,
+        "failed" if failed else "passed",
+        **errors,
+        text="; ".join(texts),
+        shares=shares,
+        result=found if failed else None,
+    )
+
+
+def _demanded(case: Case, tiers: Iterable[str] | None, gradients: bool) -> set[str]:
+    """The tiers that a case is judged in."""
+    named = known(tiers)
+    if named is None:
+        named = frozenset({case.tier, "exact", "conduct"})
+        return set(named | {"gradients"} if gradients else named)
+    return {one for one in named if one in (case.tier, "exact", "conduct", "gradients")}
 
 
 def _flushed(case: Case, dtype: str, library: str, device: Any) -> str:
@@ -419,7 +391,8 @@ def _round_trip_error(case: Case, undone: np.ndarray, dtype: str) -> float:
 
 
 def _differentiable(case: Case, dtype: str) -> bool:
-    return bool(np.isfinite(case.arrays_in(dtype)[0]).all())
+    x = case.arrays_in(dtype)[0]
+    return bool(x.size and np.isfinite(x).all())
 
 
 def _gradient_error(
@@ -431,11 +404,14 @@ def _gradient_error(
     library: str,
     device: Any,
     limits: Bounds,
-) -> float | None:
-    """In ULP of what is added up; None where that is beyond the type, or no type is wider."""
+) -> tuple[float | None, float | None]:
+    """In ULP of what is added up, and as a share of what a sound gradient may be off by.
+
+    None where that is beyond the type, or no type is wider.
+    """
     made, exact_type = case.arrays_in(dtype), np.float64 if dtype != "float64" else np.longdouble
     if np.finfo(exact_type).nmant <= significand(dtype)[0]:
-        return None
+        return None, None
     cotangent = np.random.default_rng(0).standard_normal(case.expected(dtype).shape)
     cotangent = to_numpy(from_numpy(cotangent, library, dtype=dtype))
     found = gradients_of(function, library, cotangent, arrays, keywords)
@@ -446,44 +422,12 @@ def _gradient_error(
     # A unit of the gradient is then a subnormal number.
     fine = any(np.any(is_subnormal(np.ldexp(r, -significand(dtype)[0]), dtype)) for r in reaches)
     if fine and flushes(library, dtype, device):
-        return None
+        return None, None
     if any(np.max(reach) > largest(dtype) for reach in reaches):
-        return None
-    return max(
+        return None, None
+    error = max(
         worst(one, true.value, reach, dtype)
         for (one, true), reach in zip(held, reaches, strict=True)
     )
-
-
-def snippet(function: Callable[..., Any], outcome: Outcome, library: str) -> str:
-    """Lines to paste that run one case again."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    importable = module not in (None, "__main__") and name.isidentifier()
-    source = f"from {module} import {name}" if importable else "# `function` is yours"
-    called = name if importable else "function"
-    return "\n".join(
-        [
-            source,
-            "from revnorm.testing import cases, ulp_error",
-            "",
-            f'battery = {{case.name: case for case in cases("{outcome.case.kernel}")}}',
-            f'case = battery["{outcome.case.name}"]',
-            f'arrays, keywords = case.arguments("{outcome.dtype}", "{library}")',
-            f"result = {called}(*arrays, **keywords)",
-            "y = result[0] if isinstance(result, tuple) else result",
-            f'print(ulp_error(y, case.expected("{outcome.dtype}"), dtype="{outcome.dtype}"))',
-        ]
-    )
-
-
-def shown(error: float | None) -> str:
-    """An error as a table shows it; rounded up, so that 0.5001 is not taken for 0.500."""
-    if error is None:
-        return ""
-    if error == 0 or not np.isfinite(error):
-        return f"{error:.0f}"
-    return f"{error:.3f}" if error < 1e3 else f"{error:.1e}"
-
-
-def _title(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__)
+    by_terms = max(worst(one, true.value, true.terms, dtype) for one, true in held)
+    return error, by_terms / growth_of(case, dtype)

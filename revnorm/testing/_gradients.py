@@ -116,6 +116,7 @@ def _frame(
     correction: float = 0,
     eps: float = 1e-5,
     eps_mode: str = "add",
+    centered: bool = True,
 ) -> _Frame:
     options = {"axis": axis, "keepdims": True}
     observed = xp.ones_like(x)
@@ -124,7 +125,7 @@ def _frame(
     count = xp.sum(observed, **options)
     safe = xp.where(count > 0, count, xp.ones_like(count))
     d = x - xp.sum(observed * x / safe, **options)
-    d = d - xp.sum(observed * d, **options) / safe
+    d = d - xp.sum(observed * d, **options) / safe if centered else x
     left = xp.where(safe > correction, safe - correction, xp.ones_like(safe))
     variance = xp.sum(observed * d * d, **options) / left
     by_x = d / left
@@ -255,6 +256,31 @@ def _last(xp: Any, x: Array, axis: Any, where: Array | None) -> Array:
     return seen
 
 
+def _group_norm(xp, g, x, scale=None, bias=None, *, groups, channel_axis=1, eps=1e-5):
+    at = channel_axis % x.ndim
+    split = (*x.shape[:at], groups, x.shape[at] // groups, *x.shape[at + 1 :])
+    own = tuple(split[i] if i in (at, at + 1) else 1 for i in range(len(split)))
+    laid = [None if p is None else xp.reshape(p, own) for p in (scale, bias)]
+    axis = tuple(i for i in range(len(split)) if i not in (0, at))
+    found = _instance_norm(
+        xp, xp.reshape(g, split), xp.reshape(x, split), *laid, axis=axis, eps=eps
+    )
+    shapes = (tuple(x.shape), (x.shape[at],), (x.shape[at],))
+    return [
+        None if one is None else Gradient(*(xp.reshape(each, shape) for each in one))
+        for one, shape in zip(found, shapes)
+    ]
+
+
+def _rms_norm(xp, g, x, scale=None, *, axis, eps=1e-5):
+    frame = _frame(xp, x, axis, eps=eps, centered=False)
+    z = frame.d / frame.divisor
+    direct, center, divisor = _through(xp, frame, g if scale is None else g * scale, z)
+    none = Gradient(*(xp.zeros_like(each) for each in center))
+    data = _pull(xp, frame, axis, direct, none, divisor)
+    return [data] if scale is None else [data, _of_parameter(xp, g, z, scale, None)]
+
+
 def _adain(
     xp,
     g,
@@ -381,4 +407,8 @@ _GRADIENTS: dict[str, Callable[..., Any]] = {
     "batch_instance_norm": _batch_instance_norm,
     "conditional_instance_norm": _conditional_instance_norm,
     "spatially_adaptive_norm": _spatially_adaptive_norm,
+    "layer_norm": _instance_norm,
+    "group_norm": _group_norm,
+    "batch_norm": _instance_norm,
+    "rms_norm": _rms_norm,
 }

@@ -28,7 +28,8 @@ def reference(name: str, /, *arrays: Any, **keywords: Any) -> Any:
     ----------
     name : str
         "instance_norm", "revin", "adain", "batch_instance_norm", "conditional_instance_norm",
-        "spatially_adaptive_norm" or "moments".
+        "spatially_adaptive_norm", "moments", "layer_norm", "group_norm", "batch_norm" or
+        "rms_norm".
     *arrays : array_like
         The positional arguments of that kernel, of any library, of finite parameters. NaN and
         infinity may be in the data.
@@ -298,6 +299,7 @@ def _frame(
     correction: float = 0,
     eps: float = 1e-5,
     eps_mode: str = "add",
+    centered: bool = True,
 ) -> _Frame:
     if hasattr(x, "residual"):
         mean, residual, variance, count = (np.asarray(f, dtype=np.float64) for f in x)
@@ -308,7 +310,7 @@ def _frame(
         square = own = kind.of(np.where(finite, variance, 0))
     else:
         least = 0.0 if eps_mode == "relative" else eps
-        near, step, own, unit, seen, finite = _measured(kind, x, axis, where, least)
+        near, step, own, unit, seen, finite = _measured(kind, x, axis, where, least, centered)
         square = own * _correction(kind, x, axis, where, correction)
     added = kind.of(np.full(unit.shape, eps))
     if eps_mode == "relative":
@@ -322,8 +324,13 @@ def _frame(
     return _Frame(near, step, divisor.select(zero < divisor, one), unit, seen, finite)
 
 
-def _measured(kind: Any, x: np.ndarray, axis: Any, where: Any, eps: float = 0.0) -> tuple[Any, ...]:
-    """A number near the mean, the step from there, variance, unit, what was seen, finite."""
+def _measured(
+    kind: Any, x: np.ndarray, axis: Any, where: Any, eps: float = 0.0, centered: bool = True
+) -> tuple[Any, ...]:
+    """A number near the mean, the step from there, variance, unit, what was seen, finite.
+
+    Both are 0, and the variance is the mean square, where nothing is centered.
+    """
     axis = _axes(axis, x.ndim)
     observed = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
     finite = ~np.any(observed & ~np.isfinite(x), axis=axis, keepdims=True)
@@ -333,11 +340,13 @@ def _measured(kind: Any, x: np.ndarray, axis: Any, where: Any, eps: float = 0.0)
     reach = np.maximum(np.max(np.abs(data), axis=axis, keepdims=True), math.sqrt(eps))
     unit = kind.unit(reach)
     data = np.ldexp(data, -unit)
-    near = np.sum(data / safe, axis=axis, keepdims=True)
+    near = np.sum(data / safe, axis=axis, keepdims=True) * centered
     zero = kind.of(np.zeros(x.shape))
     n = kind.of(safe.astype(np.float64))
     d = (kind.of(data) - kind.of(near)).select(observed, zero)
     step = d.sum(axis) / n
+    if not centered:
+        step = step - step
     d = (d - step).select(observed, zero)
     return kind.of(near), step, (d * d).sum(axis) / n, unit, count > 0, finite
 
@@ -405,6 +414,20 @@ def _instance_norm(
     y, terms = _affine(kind, z, scale, bias, frame.seen, (x.ndim, channel_axis))
     slope = 1.0 if scale is None else _laid(scale, x.ndim, channel_axis)
     return _finished(y, x, frame, terms=terms, slope=slope)
+
+
+def _group_norm(kind, x, scale=None, bias=None, *, groups, channel_axis=1, eps=1e-5):
+    at = channel_axis % x.ndim
+    split = (*x.shape[:at], groups, x.shape[at] // groups, *x.shape[at + 1 :])
+    own = [split[i] if i in (at, at + 1) else 1 for i in range(len(split))]
+    laid = (None if p is None else np.reshape(p, own) for p in (scale, bias))
+    axis = tuple(i for i in range(len(split)) if i not in (0, at))
+    found = _instance_norm(kind, x.reshape(split), *laid, axis=axis, eps=eps)
+    return tuple(one.reshape(x.shape) for one in found)
+
+
+def _rms_norm(kind, x, scale=None, *, axis, eps=1e-5):
+    return _instance_norm(kind, x, scale, axis=axis, eps=eps, centered=False)
 
 
 def _revin(
@@ -550,4 +573,8 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "conditional_instance_norm": _conditional_instance_norm,
     "spatially_adaptive_norm": _spatially_adaptive_norm,
     "moments": _moments,
+    "layer_norm": _instance_norm,
+    "group_norm": _group_norm,
+    "batch_norm": _instance_norm,
+    "rms_norm": _rms_norm,
 }

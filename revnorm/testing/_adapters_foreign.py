@@ -1,0 +1,68 @@
+"""ONNX models and functions of C libraries, called as kernels with NumPy arrays."""
+
+import ctypes
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from revnorm.testing._adapters import Adapted, Call
+from revnorm.testing._case import Case
+
+
+def of_onnx(path: Path, name: str) -> Adapted:
+    """A model with the inputs data, or data, scale and bias; of the sizes that it fixes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = session.get_inputs()
+
+    def call(asked: Call) -> Any:
+        channels = (asked.channels,)
+        fill = (np.ones(channels, asked.x.dtype), np.zeros(channels, asked.x.dtype))
+        given = [asked.x]
+        for one, other in zip((asked.scale, asked.bias), fill):
+            given.append(other if one is None else one)
+        feed = {one.name: np.ascontiguousarray(a) for one, a in zip(inputs, given)}
+        return session.run(None, feed)[0]
+
+    def fits(case: Case) -> str:
+        wanted, shape = inputs[0].shape, case.arrays[0].shape
+        if wanted and len(wanted) != len(shape):
+            return f"not declared: it takes {len(wanted)} axes"
+        fixed = [(w, n) for w, n in zip(wanted, shape) if isinstance(w, int) and w != n]
+        return f"not declared: it takes {fixed[0][0]}, not {fixed[0][1]}" if fixed else ""
+
+    takes = frozenset({1: set(), 2: {"scale"}}.get(len(inputs), {"scale", "bias"}))
+    return Adapted(path, name, call, takes, fits)
+
+
+def of_c(function: Any, name: str) -> Adapted:
+    """``f(y, x, scale, bias, n, c, l, groups, eps)``, with contiguous float32 arrays."""
+    pointer = ctypes.POINTER(ctypes.c_float)
+    sizes = [ctypes.c_int64] * 4
+    function.argtypes = [*[pointer] * 4, *sizes, ctypes.c_float]
+    function.restype = None
+
+    def as_pointer(array: np.ndarray | None) -> Any:
+        return None if array is None else array.ctypes.data_as(pointer)
+
+    def call(asked: Call) -> Any:
+        x = np.ascontiguousarray(asked.x, dtype=np.float32)
+        y = np.empty_like(x)
+        parameters = [
+            None if one is None else np.ascontiguousarray(one, dtype=np.float32)
+            for one in (asked.scale, asked.bias)
+        ]
+        if name in ("layer_norm", "rms_norm"):
+            length = math.prod(asked.shape)
+            n, c = 1, x.size // max(length, 1)
+        else:
+            n, c = x.shape[:2]
+            length = math.prod(x.shape[2:])
+        arrays = map(as_pointer, (y, x, *parameters))
+        function(*arrays, n, c, length, asked.groups or 1, asked.eps)
+        return y
+
+    return Adapted(function, name, call, frozenset({"scale", "bias", "eps", "shape"}))

@@ -1,0 +1,160 @@
+"""Tiers: each broken kernel fails the one made for it, and no sound kernel fails."""
+
+import numpy as np
+import pytest
+
+import revnorm as rn
+from broken import BROKEN, in_float64, one_pass, two_passes, welford
+from kernels import KERNELS
+from revnorm.testing import Bounds, cases, check
+from revnorm.testing._tiers import TIERS, tolerance
+
+NAMES = (*KERNELS, "layer_norm", "group_norm", "batch_norm", "rms_norm")
+SOUND = ("formula", "conditioning")
+
+
+def told(report):
+    return "\n".join(f"{o.case.name}: {o.text}" for o in report.failures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_case_has_a_tier(name):
+    found = {case.tier for case in cases(name)}
+    assert found <= set(TIERS)
+    assert {"formula", "conditioning", "range", "masks", "layout", "conduct"} <= found
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_kernels_are_caught_and_diagnosed(fault):
+    function, tier, sentence = BROKEN[fault]
+    tiers = ["formula", "conditioning", "conduct"]
+    report = check(function, "instance_norm", tiers=tiers)
+    assert report.tiers[tier] == "failed"
+    assert not report.passed
+    assert sentence in report.diagnosis
+    again = check(function, "instance_norm", tiers=[tier])
+    assert again.tiers[tier] == "failed"
+
+
+@pytest.mark.parametrize("kernel", [two_passes, welford, in_float64])
+def test_no_false_alarm(kernel):
+    report = check(kernel, "instance_norm", tiers=SOUND, seed=1, fuzz=60)
+    assert report.passed, told(report)
+    assert report.diagnosis is None
+
+
+def test_one_pass_has_the_right_formula():
+    """What is wrong with E[x²] − E[x]² is its conditioning, and that is another tier."""
+    assert check(one_pass, "instance_norm", tiers=["formula"], seed=2, fuzz=60).passed
+
+
+def test_sound_kernels_of_torch():
+    torch = pytest.importorskip("torch")
+    f = torch.nn.functional
+
+    def layer_norm(x, scale=None, bias=None, *, axis, eps=1e-5):
+        return f.layer_norm(x, x.shape[-np.size(axis) :], scale, bias, eps)
+
+    def rms_norm(x, scale=None, *, axis, eps=1e-5):
+        return f.rms_norm(x, x.shape[-np.size(axis) :], scale, eps)
+
+    def group_norm(x, scale=None, bias=None, *, groups, eps=1e-5):
+        return f.group_norm(x, groups, scale, bias, eps)
+
+    def batch_norm(x, scale=None, bias=None, *, axis, channel_axis=1, eps=1e-5):
+        return f.batch_norm(x, None, None, scale, bias, training=True, eps=eps)
+
+    tiers = [*SOUND, "masks", "layout", "gradients"]
+    for function in (layer_norm, rms_norm, group_norm, batch_norm):
+        name = function.__name__
+        report = check(function, name, library="torch", tiers=tiers, seed=3, fuzz=20)
+        assert report.passed, told(report)
+        assert report.tiers["gradients"] == "passed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_exact_result_is_within_every_tolerance(name):
+    """Each tolerance is above the rounding of the result, or nothing could pass."""
+    for case in cases(name):
+        if case.name == "10^6 rows, axis 0" or case.expected("float32").size == 0:
+            continue
+        exact = case.expected("float32")
+        error = np.abs(exact.astype(np.float32) - exact)
+        fine = ~np.isfinite(exact) | (error <= tolerance(case, "float32"))
+        assert fine.all(), case.name
+
+
+def test_tolerances_of_the_formula_are_far_below_what_is_wrong():
+    """The unbiased variance is off by 1/2n of |z|, the smallest of the faults."""
+    for case in cases("instance_norm"):
+        x = case.arrays[0]
+        if case.tier == "formula" and x.size < 1500 and len(case.arrays) == 1:
+            n = np.prod([x.shape[i] for i in np.atleast_1d(case.keywords["axis"])])
+            assert np.max(tolerance(case, "float32")) < 0.1 / (2 * n), case.name
+
+
+def test_a_tier_alone_runs_its_own_cases():
+    report = check(rn.instance_norm, "instance_norm", tiers=["range"])
+    assert {outcome.case.tier for outcome in report.outcomes} == {"range"}
+    assert report.tiers["range"] == "passed"
+    assert {status for tier, status in report.tiers.items() if tier != "range"} == {"not run"}
+
+
+def test_by_default_all_but_the_gradients():
+    def one(case):
+        return case.name in ("mean 0", "mean 1e2, std 1", "NHWC", "mask", "1e30", "the same twice")
+
+    report = check(rn.instance_norm, "instance_norm", only=one)
+    assert report.passed
+    assert report.tiers == dict.fromkeys(TIERS, "passed") | {"gradients": "not run"}
+
+
+def test_exact_is_what_a_sound_kernel_need_not_be():
+    report = check(two_passes, "instance_norm", tiers=["formula", "exact"])
+    assert (report.tiers["formula"], report.tiers["exact"]) == ("passed", "failed")
+
+
+def test_bounds_of_ones_own_are_what_is_asked_for():
+    wide = Bounds("B", 1e9, 1e9, 1e9)
+    report = check(one_pass, "instance_norm", bounds=wide, only=lambda c: c.name == "NHWC")
+    assert report.passed
+    assert report.tiers["layout"] == "not run"
+
+
+def test_what_the_signature_lacks_is_not_declared():
+    report = check(two_passes, "instance_norm", tiers=["masks"])
+    texts = {o.text for o in report.outcomes if o.status == "not run"}
+    assert texts == {"not declared: got an unexpected keyword argument 'where'"}
+    assert report.passed
+
+
+def test_the_same_seed_gives_the_same_cases():
+    def fuzzed(seed):
+        report = check(two_passes, "instance_norm", tiers=["formula"], seed=seed, fuzz=5)
+        return [o.case for o in report.outcomes if o.case.name.startswith("seed")]
+
+    first, again, other = fuzzed(7), fuzzed(7), fuzzed(8)
+    for one, two in zip(first, again, strict=True):
+        assert one.name == two.name
+        for a, b in zip(one.arrays, two.arrays, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert {one.name for one in first}.isdisjoint(one.name for one in other)
+
+
+def test_unknown_tiers():
+    with pytest.raises(ValueError, match=r"^`tiers` must be of formula, .*, got 'speed'$"):
+        check(two_passes, "instance_norm", tiers=["speed"])
+    with pytest.raises(TypeError, match=r"^`tiers` must be a sequence of names, got 'formula'$"):
+        check(two_passes, "instance_norm", tiers="formula")
+
+
+def test_screen():
+    console = pytest.importorskip("rich.console")
+    terminal = console.Console(width=100)
+    report = check(BROKEN["no eps"][0], "instance_norm", tiers=["formula", "conditioning"])
+    with terminal.capture() as captured:
+        terminal.print(report.screen())
+    printed = captured.get()
+    assert all(tier in printed for tier in TIERS)
+    assert "It looks like no eps." in printed
+    assert "not run" in printed
