@@ -348,10 +348,10 @@ def _affine() -> list[Case]:
             eps_mode="clamp",
             eps=1e-3,
         ),
-        _case(
+        build(
             "relative, in a small unit",
             "eps has no unit, and is a share of the mean square",
-            _normal(*shape, mean=0.5, std=1e-4),
+            normal(*shape, mean=0.5, std=1e-4),
             axis=(2, 3),
             eps_mode="relative",
         ),
