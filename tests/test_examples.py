@@ -193,6 +193,18 @@ def test_light_and_contrast(matplotlib):
     assert brightness == sorted(brightness, reverse=True)
 
 
+def test_broken_kernel(matplotlib, capsys):
+    module = load("broken_kernel")
+    printed = capsys.readouterr().out
+    assert printed.count("accepted") == 4
+    assert "unbiased: It looks like the unbiased variance." in printed
+    assert "no_reduction: It looks like no reduction at all" in printed
+    verdicts = {name: report.tiers for name, report in module.reports.items()}
+    assert verdicts["two_pass"]["formula"] == verdicts["two_pass"]["conditioning"] == "passed"
+    assert verdicts["one_pass"]["formula"] == "passed"
+    assert verdicts["one_pass"]["conditioning"] == "failed"
+
+
 def test_pictures_of_the_first_page_are_there():
     root = EXAMPLES.parent
     found = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (root / "README.md").read_text(encoding="utf-8"))
