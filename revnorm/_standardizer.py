@@ -380,10 +380,12 @@ class Standardizer(Estimator):
         if self._is_given():
             return standardizer(self._given(x), eps=self.eps)
         stream = self._known_stream()
-        found = stream.moments()
-        if stream.map is None or stream.map[0] != self.eps:
-            stream.map = self.eps, standardizer(_flattened(found), eps=self.eps)
-        return stream.map[1]
+        # Before the moments, which another thread may change.
+        key = stream.changes, self.eps
+        if stream.map is None or stream.map[0] != key:
+            stream.map = key, standardizer(_flattened(stream.moments()), eps=self.eps)
+        made: AffineMap = stream.map[1]
+        return made
 
 
 def _flattened(found: Moments) -> Moments:

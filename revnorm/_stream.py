@@ -1,7 +1,7 @@
 """Moments of a stream of batches: one pass, float64, and memory that does not grow.
 
 Parts are merged as the digits of a binary counter are: a part takes in the one before it as long as
-that holds less than twice as much. So there are few parts, each was merged few times, and no sum
+that holds at most twice as much. So there are few parts, each was merged few times, and no sum
 runs on for the whole length of the stream.
 """
 
@@ -38,7 +38,8 @@ class Stream:
         self._room: np.ndarray | None = None
         self._filled = 0
         self._known: Moments | None = None
-        # What is made of the moments, kept by whoever makes it until they change.
+        self.changes = 0
+        # What was made of the moments, after how many changes: kept by whoever makes it.
         self.map: Any = None
         self._lock: AbstractContextManager[Any] = Lock()
 
@@ -81,14 +82,14 @@ class Stream:
         """Those of all that was added; the parts stay as they are."""
         with self._lock:
             if self._known is None:
-                self.map = None
                 parts = [*self._parts, *self._gathered()]
                 self._known = reduce(lambda last, one: merge(one, last), reversed(parts))
             return Moments(*(field.copy() for field in self._known))
 
     def _gather(self, x: np.ndarray) -> None:
         """A small batch laid behind those before it, to be measured with them."""
-        at, self._known = self.axis[0], None
+        self._change()
+        at = self.axis[0]
         length = x.shape[at]
         room = self._room
         fits = room is not None and room.dtype == x.dtype and _others(room, at) == _others(x, at)
@@ -111,8 +112,12 @@ class Stream:
         x = room[(slice(None),) * self.axis[0] + (slice(self._filled),)]
         return measured(x, self.axis)
 
-    def _put(self, part: Moments) -> None:
+    def _change(self) -> None:
         self._known = None
+        self.changes += 1
+
+    def _put(self, part: Moments) -> None:
+        self._change()
         parts = self._parts
         while parts and np.max(parts[-1].count) <= 2 * np.max(part.count):
             part = merge(parts.pop(), part)

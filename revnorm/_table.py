@@ -15,7 +15,7 @@ from revnorm._moments import Moments
 from revnorm._sums import two_sum
 
 # Elements side by side, rows of them that are added in one, and elements measured in one.
-_WIDE, _ROWS, _PIECE = 640, 64, 1 << 20
+_WIDE, _ROWS, _PIECE = 640, 128, 1 << 20
 # Rows by which a pivot is chosen.
 _FEW = 64
 
