@@ -193,7 +193,7 @@ def battery(kernel: str) -> list[Case]:
 def with_cases(cell: Cell, chosen: list[Case]) -> Cell:
     """The same with the worst errors of the cases."""
     kernel = getattr(rn, cell.kernel)
-    outcomes = [examine(kernel, case, _DTYPE, cell.library) for case in chosen]
+    outcomes = [examine(kernel, case, _DTYPE, cell.library, tiers=("exact",)) for case in chosen]
     errors = [o.forward for o in outcomes if o.forward is not None]
     trips = [cell.round_trip, *(o.round_trip for o in outcomes)]
     known = [trip for trip in trips if trip is not None]

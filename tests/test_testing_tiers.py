@@ -158,3 +158,58 @@ def test_screen():
     assert all(tier in printed for tier in TIERS)
     assert "It looks like no eps." in printed
     assert "not run" in printed
+
+
+def diagnosis(function):
+    return check(function, "instance_norm", tiers=["formula", "conduct"]).diagnosis
+
+
+def test_what_is_no_formula_is_told_too():
+    def raises(x, *, axis, eps=1e-5):
+        raise RuntimeError("no kernel image")
+
+    def flat(x, *, axis, eps=1e-5):
+        return two_passes(x, axis=axis, eps=eps).reshape(-1)
+
+    def lost(x, *, axis, eps=1e-5):
+        return two_passes(x, axis=axis, eps=eps) * np.float32("nan")
+
+    rng = np.random.default_rng(0)
+
+    def race(x, *, axis, eps=1e-5):
+        y = two_passes(x, axis=axis, eps=eps)
+        return y * (1 + rng.random(y.shape, dtype=np.float32) * np.float32(1e-6))
+
+    assert "It raises an exception in all 1" in diagnosis(raises)
+    assert "RuntimeError: no kernel image" in diagnosis(raises)
+    assert diagnosis(flat) == "Its result has another shape than the data."
+    assert "It gives NaN or infinity in all 1" in diagnosis(lost)
+    assert diagnosis(race) == "Its results differ from call to call: it looks like a race."
+
+
+def test_what_autograd_cannot_follow_has_no_gradients_to_judge():
+    torch = pytest.importorskip("torch")
+
+    @torch.no_grad()
+    def forward_only(x, scale=None, bias=None, *, groups, eps=1e-5):
+        return torch.nn.functional.group_norm(x, groups, scale, bias, eps)
+
+    tiers = ["formula", "gradients"]
+    report = check(forward_only, "group_norm", library="torch", tiers=tiers)
+    assert (report.tiers["formula"], report.tiers["gradients"]) == ("passed", "not run")
+
+
+def test_a_fault_of_other_norms():
+    torch = pytest.importorskip("torch")
+
+    def sizes(x, scale=None, bias=None, *, groups, eps=1e-5):
+        return torch.nn.functional.group_norm(x, x.shape[1] // groups, scale, bias, eps)
+
+    def centered(x, scale=None, *, axis, eps=1e-5):
+        return torch.nn.functional.layer_norm(x, x.shape[-np.size(axis) :], scale, None, eps)
+
+    told = {"group_norm": (sizes, "the size of a group taken for the number of groups"),
+            "rms_norm": (centered, "the mean taken off, as a layer norm does")}  # fmt: skip
+    for name, (function, sentence) in told.items():
+        report = check(function, name, library="torch", tiers=["formula"])
+        assert sentence in report.diagnosis

@@ -332,7 +332,7 @@ def examine(
         for tier, one in shares.items()
         if not one <= 1 and tier not in ("exact", "conduct")
     ]
-    texts = [*broken, *judged, *texts]
+    texts = [*broken, *texts, *judged] if tiers is None else [*broken, *judged, *texts]
     failed = bool(texts)
     return Outcome(
         case,

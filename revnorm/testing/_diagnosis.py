@@ -69,6 +69,9 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         shaped = [one for one in wrong if one.result is not None]
         other = [o for o in shaped if o.result.shape != o.case.expected(o.dtype).shape]
         return "Its result has another shape than the data." if shaped and other else None
+    lost = sum(not np.isfinite(y).all() for _, y in problems)
+    if 2 * lost > len(problems):
+        return f"It gives NaN or infinity in {_of(lost, len(problems))}."
     best, count = "", 0
     faults = dict.fromkeys(name for p, _ in problems for name in p.faults)
     for laid in PARAMETERS:
