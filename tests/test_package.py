@@ -31,6 +31,7 @@ ADAPTERS = (
     "_host",
     "_libraries",
     "_memory",
+    "_mlx",
     "_registry",
     "_rounding",
     "_subclasses",
