@@ -81,7 +81,8 @@ def shareable(array: Array, engine: str, error: Exception) -> None:
 
 
 def _library(array: Array) -> str:
-    return array_namespace(array).__name__.removeprefix("array_api_compat.")
+    name: str = array_namespace(array).__name__
+    return name.removeprefix("array_api_compat.").removeprefix("revnorm._")
 
 
 def floating(xp: Any, **named: Array) -> None:

@@ -11,6 +11,9 @@ from revnorm._checks import Array, is_known
 from revnorm._libraries import is_dask
 from revnorm._trees import filled, is_array, leaves, mapped
 
+# Chunks whose statistics are taken together: a deeper tree has more tasks, a flatter one larger.
+_TOGETHER = 16
+
 
 def hold_instances(x: Array, operands: Any, axis: tuple[int, ...], whole: bool) -> bool:
     """Whether a chunk of x knows all of what it needs; without `whole`, it always does."""
@@ -58,7 +61,8 @@ def gathered(
 ) -> Any:
     """What `pool` makes of the fields that `taken(x, operands)` gives for chunks along `axis`.
 
-    Both keep it at size 1. Chunks without elements are left out.
+    Both keep it at size 1, and `pool` takes what neighbours gave, then what it gave of them, and so
+    on: a tree, in which no task waits for more than a few. Chunks without elements are left out.
     """
     whole = tuple(
         tuple(size for size in sizes if size or i not in axis) for i, sizes in enumerate(x.chunks)
@@ -70,25 +74,50 @@ def gathered(
     def first(block: Any, *others: Any) -> Any:
         return _packed(taken(block, filled(operands, iter(others))))
 
+    def pooled(packed: Any) -> Any:
+        return _packed(pool(_unpacked(packed, fields)))
+
     packed = _blockwise(first, given, _kept(fields), axis)
-    packed = packed.rechunk(dict.fromkeys(axis, -1))
-    return elementwise(lambda values: pool(_unpacked(values, fields)), packed, axis=axis)
+    while _is_cut(packed, axis):
+        packed = packed.rechunk(_with_neighbours(packed, axis))
+        packed = _blockwise(_quiet(pooled), [packed], packed.dtype, axis)
+    return _unpacked(packed, fields)
 
 
-def elementwise(function: Callable[..., Any], *trees: Any, axis: Any = ()) -> Any:
-    """A tuple of arrays that NumPy computes of each chunk in one, `axis` brought to size 1."""
+def elementwise(function: Callable[..., Any], *trees: Any) -> Any:
+    """A tuple of arrays that NumPy computes of each chunk in one."""
     arrays = leaves(trees)
     ndim = max(a.ndim for a in arrays)
     arrays = [a.reshape((1,) * (ndim - a.ndim) + a.shape) for a in arrays]
     trees = mapped(_one, trees)
 
+    def called(*values: Any) -> Any:
+        return function(*filled(trees, iter(values)))
+
+    fields = _quiet(called)(*map(_one, arrays))
+    packed = _quiet(lambda *values: _packed(called(*values)))
+    return _unpacked(_blockwise(packed, arrays, _kept(fields)), fields)
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, of which NumPy tells nothing."""
+
     def quiet(*values: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(*filled(trees, iter(values)))
+            return function(*values)
 
-    fields = quiet(*map(_one, arrays))
-    packed = _blockwise(lambda *values: _packed(quiet(*values)), arrays, _kept(fields), axis)
-    return _unpacked(packed, fields)
+    return quiet
+
+
+def _with_neighbours(packed: Array, axis: tuple[int, ...]) -> dict[int, Any]:
+    """Sizes of chunks of which each is a few of those that lie along some axes."""
+    cut = [i for i in axis if packed.numblocks[i] > 1]
+    few = max(2, int(_TOGETHER ** (1 / len(cut))))
+    return {
+        i: tuple(sum(sizes[k : k + few]) for k in range(0, len(sizes), few))
+        for i, sizes in enumerate(packed.chunks)
+        if i in cut
+    }
 
 
 def _is_cut(x: Array, axis: tuple[int, ...]) -> bool:

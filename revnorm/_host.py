@@ -5,6 +5,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from revnorm._libraries import array_namespace, is_mlx
+
 
 def to_numpy(array: Any, /) -> np.ndarray:
     """The values of an array of any library; float32 where they are bfloat16."""
@@ -19,6 +21,8 @@ def to_numpy(array: Any, /) -> np.ndarray:
         return to_numpy(array.compute())
     if array_api_compat.is_cupy_array(array):
         return array.get()
+    if is_mlx(array) and "bfloat16" in str(array.dtype):
+        array = array.astype(array_namespace(array).float32)
     if type(array).__module__.startswith("array_api_strict"):
         array = array.to_device(type(array.device)("CPU_DEVICE"))
     values = np.asarray(array)

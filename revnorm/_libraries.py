@@ -24,6 +24,11 @@ def is_dask(array: Any) -> bool:
     return type(array).__module__.startswith("dask.")
 
 
+def is_mlx(array: Any) -> bool:
+    """Whether an array is one of MLX's."""
+    return type(array).__module__ == "mlx.core"
+
+
 def is_writable(array: Any) -> bool:
     """Whether an array has its values by now, and lets them be written over."""
     if _is_tensor(array):
@@ -47,11 +52,18 @@ def array_namespace(*arrays: Array) -> Any:
         from array_api_compat import torch
 
         return torch
+    if all(map(is_mlx, arrays)):
+        from revnorm import _mlx
+
+        return _mlx
     return array_api_compat.array_namespace(*arrays)
 
 
 def device(array: Array) -> Any:
     """Where an array lives."""
+    if is_mlx(array):
+        # They lie in memory that every device shares: what matters is where functions of them run.
+        return array_namespace(array).default_device()
     return array.device if _is_tensor(array) else array_api_compat.device(array)
 
 

@@ -230,9 +230,11 @@ def segments(
     """x with an axis split so that the inner reduced ones make a segment.
 
     Gives with it the axes of a segment, and those that count segments; no array where the lengths
-    have no divisors for that.
+    have no divisors for that, or a size is unknown.
     """
     left = SEGMENT
+    if not all(map(_checks.is_known, x.shape)):
+        return None, axis, ()
     for at, one in reversed(list(enumerate(axis))):
         size = x.shape[one]
         if size <= left:

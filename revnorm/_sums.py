@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from revnorm._checks import Array
+from revnorm._checks import Array, is_known
 from revnorm._tracing import constant, stored
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
@@ -27,7 +27,8 @@ def total(xp: Any, x: Array, axis: tuple[int, ...], wide: Any) -> Array:
     if wide is not None:
         return stored(xp.sum(x, axis=axis, keepdims=True, dtype=wide))
     sizes = [x.shape[one] for one in axis]
-    if not all(isinstance(size, int) for size in sizes):
+    # An array of which any size is unknown cannot be reshaped.
+    if not all(isinstance(size, int) for size in sizes) or not all(map(is_known, x.shape)):
         return xp.sum(x, axis=axis, keepdims=True)
     for one in axis:
         while x.shape[one] >= _STRIPES and math.prod([x.shape[i] for i in axis]) > _STRIPES**2:

@@ -8,7 +8,7 @@ import sys
 import array_api_compat
 
 from revnorm._checks import Array
-from revnorm._libraries import is_torch
+from revnorm._libraries import array_namespace, is_mlx, is_torch
 
 
 def constant(array: Array) -> Array:
@@ -17,6 +17,8 @@ def constant(array: Array) -> Array:
         return array.detach()
     if array_api_compat.is_jax_array(array):
         return sys.modules["jax"].lax.stop_gradient(array)
+    if is_mlx(array):
+        return array_namespace(array).stop_gradient(array)
     return array
 
 

@@ -1,13 +1,15 @@
 """The one table of array libraries that the package is held to."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+from unittest import mock
 
+import array_api_compat
 import numpy as np
 
 Array = Any
@@ -30,6 +32,7 @@ class Backend:
     slow: bool = False
     # An instance is bit for bit the same alone and in any batch.
     batch_invariant: bool = False
+    device_of: Callable[[Array], Any] = array_api_compat.device
     has_device: Callable[[], bool] = lambda: True
     context: Callable[[], AbstractContextManager] = nullcontext
     # Test function to a reason that ends in a link; these must fail.
@@ -158,6 +161,30 @@ def _ndonnx_to_numpy(array):
     return array.unwrap_numpy()
 
 
+def _mlx(backend, array, dtype):
+    mx = import_module("mlx.core")
+    dtype = "bool_" if dtype == "bool" else dtype
+    return mx.array(np.array(array), dtype=getattr(mx, dtype))
+
+
+def _mlx_to_numpy(array):
+    mx = import_module("mlx.core")
+    return np.array(array.astype(mx.float32) if array.dtype == mx.bfloat16 else array)
+
+
+@contextmanager
+def _mlx_as_on_gpu():
+    """No float64, as where MLX runs on a GPU."""
+    info = type(import_module("mlx.core").__array_namespace_info__())
+    known = info.dtypes
+
+    def dtypes(self, **asked):
+        return {name: dtype for name, dtype in known(self, **asked).items() if name != "float64"}
+
+    with mock.patch.object(info, "dtypes", dtypes):
+        yield
+
+
 def _backends():
     with_bfloat16 = ("float16", "bfloat16", "float32", "float64")
     torch = {
@@ -190,6 +217,14 @@ def _backends():
         "to_numpy": _strict_to_numpy,
         "dtypes": ("float32", "float64"),
     }
+    mlx = {
+        "module": "mlx",
+        "requirement": "mlx[cpu]",
+        "from_numpy": _mlx,
+        "to_numpy": _mlx_to_numpy,
+        # https://github.com/ml-explore/mlx/issues/3514
+        "device_of": lambda array: None,
+    }
     return (
         Backend("numpy", "cpu", "numpy", "numpy", _numpy, np.asarray, batch_invariant=True),
         Backend("torch", "cpu", **torch, batch_invariant=True),
@@ -221,6 +256,15 @@ def _backends():
             lazy=True,
             slow=True,
         ),
+        Backend("mlx", "cpu", **mlx, dtypes=with_bfloat16),
+        Backend(
+            "mlx",
+            "cpu",
+            **mlx,
+            variant="no_float64",
+            dtypes=with_bfloat16[:-1],
+            context=_mlx_as_on_gpu,
+        ),
     )
 
 
@@ -229,4 +273,4 @@ LIBRARIES = tuple(dict.fromkeys(backend.library for backend in BACKENDS))
 DEVICES = tuple(dict.fromkeys(backend.device for backend in BACKENDS))
 
 # Those without which a run proves too little, unless --backend names others.
-REQUIRED = ("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx")
+REQUIRED = ("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx", "mlx")

@@ -8,7 +8,7 @@ import revnorm as rn
 import tolerances
 from functions import STYLE, STYLE_WHERE, WHERE, X
 
-pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 
 
 @pytest.mark.parametrize("correction", [0, 1])

@@ -8,7 +8,7 @@ import revnorm as rn
 import tolerances
 from functions import AFFINE, BIAS, SCALE, STYLE, X
 
-pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 NCHW = {"axis": (2, 3), "channel_axis": 1}
 
 

@@ -6,7 +6,7 @@ import pytest
 import revnorm as rn
 from functions import AFFINE, FUNCTIONS, X
 
-WRITABLE = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+WRITABLE = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 SHARED = pytest.mark.backends("numpy", "torch", "cupy")
 WITH_OUT = [f for f in FUNCTIONS if f.out]
 OPERANDS = [(f, name) for f in WITH_OUT for name in f.operands]

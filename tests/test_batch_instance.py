@@ -8,7 +8,7 @@ import revnorm as rn
 import tolerances
 from functions import AFFINE, BIAS, GATE, SCALE, WHERE, X
 
-pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 OPTIONS = {"axis": (2, 3), "batch_axis": 0, "channel_axis": 1}
 
 

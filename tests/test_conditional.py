@@ -8,7 +8,7 @@ import revnorm as rn
 import tolerances
 from functions import BIASES, LABELS, SCALES, X
 
-pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 OPTIONS = {"axis": (2, 3), "batch_axis": 0, "channel_axis": 1}
 
 
@@ -36,7 +36,7 @@ def test_labels_of_any_integers(backend, dtype):
     np.testing.assert_array_equal(norm(backend, X, LABELS.astype(dtype)), norm(backend, X, LABELS))
 
 
-@pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx")
+@pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx", "mlx")
 @pytest.mark.parametrize("label", [0, 4])
 def test_a_batch_of_one(backend, label):
     alone = norm(backend, X[:1], np.asarray([label]))

@@ -567,7 +567,7 @@ class TestMixedLibraries:
         with fails(TypeError, text):
             rn.instance_norm(X, np.ones(4), axis=2, where=torch.ones(4, dtype=torch.bool))
 
-    @pytest.mark.backends("torch", "jax", "dask", "array-api-strict", "ndonnx")
+    @pytest.mark.backends("torch", "jax", "dask", "array-api-strict", "ndonnx", "mlx")
     def test_each_library_beside_numpy(self, backend):
         x = backend.asarray(X)
         names = {"jax": "jax.numpy", "dask": "dask.array", "array-api-strict": "array_api_strict"}
@@ -687,7 +687,7 @@ class TestMap:
             with fails(ValueError, text):
                 wrong(other)
 
-    @pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx")
+    @pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx", "mlx")
     @pytest.mark.parametrize(
         ("axis", "shape", "text"),
         [

@@ -8,8 +8,10 @@ import revnorm as rn
 import tolerances
 from functions import X, sample
 
-FAST = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
-EVERY = pytest.mark.backends("numpy", "torch", "cupy", "jax", "dask", "array-api-strict", "ndonnx")
+FAST = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
+EVERY = pytest.mark.backends(
+    "numpy", "torch", "cupy", "jax", "dask", "array-api-strict", "ndonnx", "mlx"
+)
 PARTS = [
     (slice(1, 3), [1, 2]),
     (slice(None, None, 2), [0, 2]),

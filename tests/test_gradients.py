@@ -84,12 +84,15 @@ def gradient(backend, function, values):
     if backend.library == "jax":
         jax = pytest.importorskip("jax")
         return backend.to_numpy(jax.grad(lambda x: (function(x) * weights).sum())(x))
+    if backend.library == "mlx":
+        mx = pytest.importorskip("mlx.core")
+        return backend.to_numpy(mx.grad(lambda x: (function(x) * weights).sum())(x))
     x.requires_grad_()
     (function(x) * weights).sum().backward()
     return backend.to_numpy(x.grad)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("torch", "jax", "mlx")
 @pytest.mark.parametrize("precision", ["full", "native"])
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_constant_instance_with_eps_0_has_finite_gradients(backend, value, precision):
@@ -99,7 +102,7 @@ def test_constant_instance_with_eps_0_has_finite_gradients(backend, value, preci
     assert np.isfinite(gradient(backend, norm, np.full_like(X, value))).all()
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("torch", "jax", "mlx")
 @pytest.mark.parametrize("function", [f for f in FUNCTIONS if "where" in f.operands], ids=repr)
 def test_gaps_reach_no_gradient(backend, function):
     """NaN under False gives the others the gradients that any number there would give them."""
@@ -117,7 +120,7 @@ def test_gaps_reach_no_gradient(backend, function):
     )
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("torch", "jax", "mlx")
 def test_nothing_observed_has_finite_gradients(backend):
     seen = WHERE.copy()
     seen[1] = False
@@ -128,7 +131,7 @@ def test_nothing_observed_has_finite_gradients(backend):
     np.testing.assert_array_equal(slope[1], weights[1])
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("torch", "jax", "mlx")
 def test_scale_zero_has_finite_gradients_on_the_way_back(backend):
     zero = backend.asarray(np.zeros_like(SCALE))
 
@@ -139,8 +142,8 @@ def test_scale_zero_has_finite_gradients_on_the_way_back(backend):
     assert np.isfinite(gradient(backend, there_and_back, X)).all()
 
 
-@pytest.mark.backends("jax")
-def test_jax_gradients_agree_with_torch(backend):
+@pytest.mark.backends("jax", "mlx")
+def test_gradients_agree_with_torch(backend):
     torch = pytest.importorskip("torch")
 
     def norm(x):
@@ -156,7 +159,7 @@ def test_jax_gradients_agree_with_torch(backend):
     assert np.abs(slope - expected).max() <= allowed
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("torch", "jax", "mlx")
 @pytest.mark.parametrize("outlier", [0.0, 1e12, -1e20])
 def test_outlier_under_false_takes_nothing_from_the_gradient(backend, outlier):
     """What one element, all that is observed, is subtracted from pulls on nothing else of it."""

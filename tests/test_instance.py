@@ -8,7 +8,7 @@ import revnorm as rn
 import tolerances
 from functions import BIAS, SCALE, X
 
-pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "array-api-strict")
+pytestmark = pytest.mark.backends("numpy", "torch", "cupy", "mlx", "array-api-strict")
 
 
 def textbook(x, axis):

@@ -328,6 +328,56 @@ def test_few_tasks_a_chunk(backend, dtype):
 
 
 @pytest.mark.backends("dask")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [1, (0, 1)])
+def test_statistics_are_taken_in_a_tree(backend, axis, dtype):
+    """No task waits for more than sixteen others, however many chunks there are."""
+    da = pytest.importorskip("dask.array")
+    x = da.zeros((12, 3200, 10), chunks=(3, 16, 10), dtype=dtype)
+    y, norm_map = rn.revin(x, axis=axis)
+    last, last_map = rn.revin(x, axis=axis, center="last", where=x == 0)
+    many = rn.Moments(*(field.rechunk({0: 1}) for field in rn.moments(x, axis=(1, 2))))
+    for result in (y, last, norm_map.divisor, last_map.center, rn.adain(x, x, axis=axis), *many):
+        waited_for = result.__dask_graph__().get_all_dependencies().values()
+        assert max(map(len, waited_for)) <= 16
+
+
+@pytest.mark.backends("dask")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 2, (0, 2), (1, 2)], ids=str)
+def test_chunks_of_unknown_sizes(backend, axis, dtype):
+    """Along one axis, and so many elements along another that known ones would be cut up."""
+    da = pytest.importorskip("dask.array")
+    x = sample((6, 2, 6000), mean=3.0).astype(dtype)
+    for length in (6000, 1000):
+        lazy = da.from_array(x, chunks=(2, 2, length))
+        lazy = lazy[da.from_array(np.arange(6) > 0, chunks=2)]
+        for given, seen in ((None, None), (lazy > 2, x[1:] > 2)):
+            y, norm_map = rn.revin(lazy, axis=axis, where=given)
+            expected = rn.revin(x[1:], axis=axis, where=seen)[0]
+            # Both round once; in float64 sums of up to 12000 round in an order of Dask's own.
+            allowed = np.finfo(dtype).eps * (1 if dtype == "float32" else 64)
+            np.testing.assert_allclose(np.asarray(y), expected, rtol=allowed, atol=allowed)
+            back = np.asarray(norm_map.inv(y))
+            np.testing.assert_allclose(back, x[1:], rtol=0, atol=32 * np.finfo(dtype).eps)
+
+
+@pytest.mark.backends("ndonnx")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_model_of_long_instances_in_any_number(backend, dtype):
+    nd = pytest.importorskip("ndonnx")
+    ort = pytest.importorskip("onnxruntime")
+    x = nd.argument(shape=("N", 6000), dtype=getattr(nd, dtype))
+    model = nd.build({"x": x}, {"y": rn.instance_norm(x, axis=1)})
+    session = ort.InferenceSession(model.SerializeToString())
+    values = sample((3, 6000), mean=3.0).astype(dtype)
+    (y,) = session.run(["y"], {"x": values})
+    # Both round once; in float64 sums of 6000 round in an order of ONNX Runtime's own.
+    allowed = np.finfo(dtype).eps * (1 if dtype == "float32" else 64)
+    np.testing.assert_allclose(y, rn.instance_norm(values, axis=1), rtol=allowed, atol=allowed)
+
+
+@pytest.mark.backends("dask")
 def test_merges_make_short_graphs(backend):
     """Of a few tasks each, that hold no graph themselves."""
     da = pytest.importorskip("dask.array")

@@ -32,6 +32,7 @@ ADAPTERS = (
     "_host",
     "_libraries",
     "_memory",
+    "_mlx",
     "_registry",
     "_rounding",
     "_standardizer",

@@ -169,7 +169,7 @@ def test_float64_data_gives_more_than_float64():
         assert y[2] != np.float64(y[2])
 
 
-@pytest.mark.parametrize("library", ["torch", "jax", "dask", "array-api-strict", "ndonnx"])
+@pytest.mark.parametrize("library", ["torch", "jax", "dask", "array-api-strict", "ndonnx", "mlx"])
 def test_takes_arrays_of_any_library(library):
     pytest.importorskip(library.replace("-", "_"))
     x = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)

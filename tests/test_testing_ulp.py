@@ -81,7 +81,7 @@ def module_name(library):
     return {"array-api-strict": "array_api_strict"}.get(library, library)
 
 
-@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("library", ["torch", "jax", "mlx"])
 def test_bfloat16_there_and_back(library):
     pytest.importorskip(library)
     rng = np.random.default_rng(0)

@@ -1,13 +1,14 @@
 """Arrays of any library from NumPy and back, and the widths of their types."""
 
-import importlib
 import math
+from importlib import import_module
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from revnorm._host import to_numpy
+from revnorm._libraries import array_namespace
+from revnorm._libraries import device as placed_on
 
 # Bits of the significand, the leading one among them, and the largest exponent.
 _FORMATS = {
@@ -25,6 +26,7 @@ _MODULES = {
     "array-api-strict": "array_api_strict",
     "ndonnx": "ndonnx",
     "cupy": "cupy",
+    "mlx": "mlx.core",
 }
 
 LIBRARIES = tuple(_MODULES)
@@ -34,7 +36,7 @@ def module(library: str) -> Any:
     """The module of an array library; ImportError where it is not installed."""
     if library not in _MODULES:
         raise ValueError(f"`library` must be one of {', '.join(LIBRARIES)}, got {library!r}")
-    return importlib.import_module(_MODULES[library])
+    return import_module(_MODULES[library])
 
 
 def significand(dtype: str) -> tuple[int, int]:
@@ -88,14 +90,16 @@ def from_numpy(
         return xp.from_array(array if wanted is None else array.astype(dtype))
     if library == "array-api-strict" and isinstance(device, str):
         device = xp.Device(device)
+    if library == "mlx":
+        return import_module("revnorm._mlx").asarray(array, dtype=wanted)
     return xp.asarray(array, dtype=wanted, device=device)
 
 
 def has_wider(library: str, dtype: str, device: Any = None) -> bool:
     """Whether a library has float64 on a device, and the type is narrower than that."""
     empty = from_numpy(np.zeros(1, dtype=np.float32), library, device=device)
-    info = array_api_compat.array_namespace(empty).__array_namespace_info__()
-    known = info.dtypes(device=array_api_compat.device(empty), kind="real floating")
+    info = array_namespace(empty).__array_namespace_info__()
+    known = info.dtypes(device=placed_on(empty), kind="real floating")
     return dtype != "float64" and "float64" in known
 
 

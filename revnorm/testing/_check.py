@@ -59,7 +59,7 @@ def bounds(library: str = "numpy", dtype: str = "float32", device: Any = None) -
     Parameters
     ----------
     library : str
-        "numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx" or "cupy".
+        "numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx", "cupy" or "mlx".
     dtype : str
         "float32", "float64", "float16" or "bfloat16".
     device : optional
@@ -106,8 +106,8 @@ def check(
     name : str
         As in `cases`.
     library : str
-        Whose arrays it is given: "numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx"
-        or "cupy".
+        Whose arrays it is given: "numpy", "torch", "jax", "dask", "array-api-strict", "ndonnx",
+        "cupy" or "mlx".
     device : optional
         Where these arrays lie, as the library names it.
     dtypes : sequence of str

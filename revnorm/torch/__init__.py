@@ -1,6 +1,10 @@
-"""Layers for PyTorch: the functions of this package as modules that replace those in use."""
+"""Layers for PyTorch: the functions of this package as modules that replace those in use.
+
+`all_merge` takes the moments of several processes together.
+"""
 
 from revnorm.torch._adain import AdaIN
+from revnorm.torch._all_merge import all_merge
 from revnorm.torch._batch_instance import BatchInstanceNorm
 from revnorm.torch._conditional import ConditionalInstanceNorm
 from revnorm.torch._convert import convert
@@ -15,5 +19,6 @@ __all__ = [
     "InstanceNorm",
     "RevIN",
     "SpatiallyAdaptiveNorm",
+    "all_merge",
     "convert",
 ]
