@@ -66,6 +66,7 @@ _NAMES = {
         "gate 0",
         "gate 1",
         "style far from zero",
+        "relative, in a small unit",
     ),
     "range": (
         "std 1e-6, eps 0",
