@@ -5,7 +5,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from revnorm._libraries import array_namespace, is_mlx
+from revnorm._checks import has_float64
+from revnorm._libraries import array_namespace, device, is_mlx
 
 
 def to_numpy(array: Any, /) -> np.ndarray:
@@ -34,16 +35,14 @@ def is_on_host(array: Any, /) -> bool:
     if isinstance(array, np.ndarray):
         return True
     if array_api_compat.is_torch_array(array):
-        return str(array.device) == "cpu" or not _has_float64(array)
+        return str(array.device) == "cpu" or not _is_wide(array)
     if array_api_compat.is_cupy_array(array) or array_api_compat.is_dask_array(array):
         return False
     if array_api_compat.is_jax_array(array):
-        return all(device.platform == "cpu" for device in array.devices()) or (
-            not _has_float64(array)
-        )
+        return all(one.platform == "cpu" for one in array.devices()) or not _is_wide(array)
     return True
 
 
-def _has_float64(array: Any) -> bool:
-    info = array_api_compat.array_namespace(array).__array_namespace_info__()
-    return "float64" in info.dtypes(device=array_api_compat.device(array), kind="real floating")
+def _is_wide(array: Any) -> bool:
+    """Whether there is float64 where an array lies."""
+    return has_float64(array_namespace(array), device(array))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from revnorm._checks import has_float64
 from revnorm._host import to_numpy
 from revnorm._libraries import array_namespace
 from revnorm._libraries import device as placed_on
@@ -98,9 +99,7 @@ def from_numpy(
 def has_wider(library: str, dtype: str, device: Any = None) -> bool:
     """Whether a library has float64 on a device, and the type is narrower than that."""
     empty = from_numpy(np.zeros(1, dtype=np.float32), library, device=device)
-    info = array_namespace(empty).__array_namespace_info__()
-    known = info.dtypes(device=placed_on(empty), kind="real floating")
-    return dtype != "float64" and "float64" in known
+    return dtype != "float64" and has_float64(array_namespace(empty), placed_on(empty))
 
 
 def flushes(library: str, dtype: str, device: Any = None) -> bool:
