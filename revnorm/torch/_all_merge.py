@@ -8,6 +8,7 @@ import torch.distributed as dist
 
 from revnorm import _checks
 from revnorm._moments import Moments, merge
+from revnorm.torch._processes import of_all
 
 
 @torch.no_grad()
@@ -59,17 +60,14 @@ def all_merge(moments: Moments, group: Any = None) -> Moments:
     if not dist.is_available() or not dist.is_initialized():
         return moments
     own = torch.stack(torch.broadcast_tensors(*moments))
-    return reduce(merge, (Moments(*fields) for fields in _of_all(own, group)))
+    _alike(own, group)
+    return reduce(merge, (Moments(*fields) for fields in of_all(own, group)))
 
 
-def _of_all(own: Any, group: Any) -> Any:
-    """The tensors of all processes, in the order of their ranks."""
-    size = dist.get_world_size(group)
-    kinds: list[Any] = [None] * size
+def _alike(own: Any, group: Any) -> None:
+    """Raises in all processes unless their tensors are of one shape and dtype."""
+    kinds: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(kinds, (tuple(own.shape[1:]), str(own.dtype)), group=group)
     if len(set(kinds)) > 1:
         listed = ", ".join(f"{shape} of {dtype}" for shape, dtype in kinds)
         raise ValueError(f"`moments` must be of one shape and dtype in all processes, got {listed}")
-    every = [torch.empty_like(own) for _ in range(size)]
-    dist.all_gather(every, own, group=group)
-    return every

@@ -16,9 +16,14 @@ def gathered(values: Any) -> Any:
     group = _group()
     if group is None:
         return values[None]
+    return torch.stack(of_all(values, group))
+
+
+def of_all(values: Any, group: Any) -> list[Any]:
+    """The tensors of all processes of a group, in the order of their ranks."""
     everyone = [torch.empty_like(values) for _ in range(dist.get_world_size(group))]
     dist.all_gather(everyone, values.contiguous(), group=group)
-    return torch.stack(everyone)
+    return everyone
 
 
 def _group() -> Any:
