@@ -1,6 +1,7 @@
 """What the standardizer of a data set asks of its arguments, and the texts of its errors."""
 
 import math
+from itertools import repeat
 from typing import Any
 from zipfile import BadZipFile
 
@@ -143,7 +144,7 @@ def one_more(name: str, each: Any) -> Any:
 
 
 def no_more(name: str, each: Any) -> None:
-    if type(each).__name__ != "repeat" and next(each, None) is not None:
+    if not isinstance(each, repeat) and next(each, None) is not None:
         raise ValueError(f"`{name}` must hold one for each batch, got more")
 
 

@@ -197,10 +197,14 @@ class Estimator:
         config = getattr(self, "_sklearn_output_config", {})
         return _output()(y, self).set_output(**config).transform(X)
 
+    # The standardizer's own part.
+
     def _added(self, stream: Any, batch: Any, where: Any, weights: Any, axis: Any) -> Any:
+        """The stream with one batch more."""
         raise NotImplementedError
 
     def _check_learns(self, method: str) -> None:
+        """Raises where the moments were given, and are not to be learned."""
         raise NotImplementedError
 
 
