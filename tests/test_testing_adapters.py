@@ -9,7 +9,7 @@ import pytest
 
 import revnorm as rn
 from broken import two_passes
-from revnorm.testing import adapt, check
+from revnorm.testing import adapt, cases, check
 
 SOUND = ["formula", "conditioning", "conduct"]
 
@@ -193,3 +193,11 @@ def test_unknown_names():
         adapt(np.sin, as_="revin")
     with pytest.raises(TypeError, match=r"^parameter 'blocks' of .* has a name that is not known"):
         adapt(lambda x, blocks: x, as_="layer_norm")
+
+
+def test_a_module_as_it_is_keeps_its_own_eps():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.InstanceNorm2d(3, eps=1e-3))
+    declares = adapt(module, as_="instance_norm").declares
+    said = {case.name: declares(case) for case in cases("instance_norm")}
+    assert said["mean 0"] == "not declared: its eps is 0.001"

@@ -11,7 +11,7 @@ from revnorm.testing._case import Case
 
 NAMES = ("instance_norm", "layer_norm", "group_norm", "batch_norm", "rms_norm")
 
-_EPS = 1e-5
+EPS = 1e-5
 
 # What a parameter of a function is, by its name.
 _MEANINGS = {
@@ -37,7 +37,7 @@ class Call(NamedTuple):
     bias: Any = None
     axis: Any = None
     groups: int | None = None
-    eps: float = _EPS
+    eps: float = EPS
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -101,7 +101,7 @@ class Adapted:
         axis: Any = None,
         channel_axis: int | None = None,
         groups: int | None = None,
-        eps: float = _EPS,
+        eps: float = EPS,
     ) -> Any:
         """The result for one call."""
         return self._call(Call(self.name, x, scale, bias, axis, groups, eps))
@@ -117,7 +117,7 @@ class Adapted:
                 return f"not declared: it takes no {meaning}"
             if given.ndim != 1 and case.kernel not in ("layer_norm", "rms_norm"):
                 return f"not declared: a {meaning} that is not one for each channel"
-        if keywords.get("eps", _EPS) != _EPS and "eps" not in self._takes:
+        if keywords.get("eps", EPS) != EPS and "eps" not in self._takes:
             return "not declared: it takes no eps"
         return ("" if "axis" in self._takes else self._laid(case)) or self._fits(case)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from revnorm.testing._adapters import Adapted, Call, meanings
+from revnorm.testing._adapters import EPS, Adapted, Call, meanings
 from revnorm.testing._case import Case
 
 _SCALES, _BIASES = ("weight", "scale", "gamma"), ("bias", "beta", "offset")
@@ -56,15 +56,13 @@ def _axes(module: Any) -> Callable[[Case], str]:
 
 
 def _built(module: Any, name: str, build: Callable[[Call], Any], named: dict[str, str]) -> Adapted:
-    affine = (
-        "affine"
-        in inspect.signature(module if inspect.isclass(module) else type(module)).parameters
-    )
+    kind: Any = module if inspect.isclass(module) else type(module)
+    affine = "affine" in inspect.signature(kind).parameters
 
     def call(asked: Call) -> Any:
         made = build(asked)
         if affine and asked.scale is not None and _parameters(made)[0] is None:
-            made = _with_affine(module, asked, named)
+            made = kind(**_given(asked, named) | {"affine": True})
         return _run(made, asked)
 
     takes = {meaning for meaning in named.values() if meaning in ("eps", "groups", "shape")}
@@ -77,11 +75,6 @@ def _built(module: Any, name: str, build: Callable[[Call], Any], named: dict[str
     takes |= {"scale"} if affine or scale is not None else set()
     takes |= {"bias"} if affine or bias is not None else set()
     return Adapted(module, name, call, frozenset(takes), _axes(probe))
-
-
-def _with_affine(module: Any, asked: Call, named: dict[str, str]) -> Any:
-    kind = module if inspect.isclass(module) else type(module)
-    return kind(**_given(asked, named) | {"affine": True})
 
 
 def _probe(name: str) -> Call:
@@ -124,7 +117,7 @@ def _fixed(module: Any, name: str) -> Adapted:
     """A module that is as it is: for its own channels and its own eps."""
     scale, bias = _parameters(module)
     values = (getattr(part, "eps", None) for part in module.modules())
-    eps = next((one for one in values if one is not None), 1e-5)
+    eps = next((one for one in values if one is not None), EPS)
     own = _channels(module) if scale is None else scale.numel()
     groups = next((g for p in module.modules() if (g := getattr(p, "num_groups", None))), None)
 
@@ -135,7 +128,7 @@ def _fixed(module: Any, name: str) -> Adapted:
         channels = case.arrays[0].shape[-1 if last else 1]
         if own not in (None, channels):
             return f"not declared: it has {own} channels"
-        if case.keywords.get("eps", 1e-5) != eps:
+        if case.keywords.get("eps", EPS) != eps:
             return f"not declared: its eps is {eps:g}"
         if groups is not None and case.keywords.get("groups") != groups:
             return f"not declared: it has {groups} groups"

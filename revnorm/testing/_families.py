@@ -14,14 +14,15 @@ def _signed(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return rng.uniform(-1, 1, x.shape[1])
 
 
+def _last(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """A parameter for each element of the last axis."""
+    return rng.uniform(-1, 1, x.shape[-1:])
+
+
 def _battery(
-    options: dict[str, Any],
-    formula: list[Case],
-    shape: tuple[int, ...],
-    kept: int,
-    alone: bool,
+    options: dict[str, Any], formula: list[Case], shape: tuple[int, ...], alone: bool
 ) -> list[Case]:
-    """The cases that all of them share, for data of one shape with its first axes kept."""
+    """The cases that all of them share, for data of one shape; some for instances `alone`."""
 
     def far(mean: float) -> Case:
         name = f"mean {mean:.0e}, std 1".replace("e+0", "e")
@@ -82,9 +83,6 @@ def _battery(
 
 
 def _layer_norm() -> list[Case]:
-    def own(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-        return rng.uniform(-1, 1, x.shape[-1:])
-
     def both(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
         return rng.uniform(-1, 1, x.shape[-2:])
 
@@ -99,13 +97,13 @@ def _layer_norm() -> list[Case]:
             eps=1e-5,
         ),
         build("eps 0.1", "eps is the one that is given", rows, axis=-1, eps=0.1),
-        build("scale and bias", "one for each element of a row", rows, own, own, axis=-1),
+        build("scale and bias", "one for each element of a row", rows, _last, _last, axis=-1),
         build(
             "scale and bias, every axis of size 5",
             "along the last axis",
             own_moments(5, 5, 5),
-            own,
-            own,
+            _last,
+            _last,
             axis=-1,
         ),
         build(
@@ -117,13 +115,10 @@ def _layer_norm() -> list[Case]:
             axis=(-2, -1),
         ),
     ]
-    return _battery({"axis": -1}, formula, (6, 5, 256), 2, True)
+    return _battery({"axis": -1}, formula, (6, 5, 256), True)
 
 
 def _rms_norm() -> list[Case]:
-    def own(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-        return rng.uniform(-1, 1, x.shape[-1:])
-
     rows = own_moments(6, 5, 12)
     formula = [
         build("means and spreads of their own", "nothing is centered", rows, axis=-1),
@@ -135,10 +130,10 @@ def _rms_norm() -> list[Case]:
             eps=1e-5,
         ),
         build("eps 0.1", "eps is the one that is given", rows, axis=-1, eps=0.1),
-        build("scale", "one for each element of a row", rows, own, axis=-1),
-        build("scale, square", "along the last axis", own_moments(5, 5, 5), own, axis=-1),
+        build("scale", "one for each element of a row", rows, _last, axis=-1),
+        build("scale, square", "along the last axis", own_moments(5, 5, 5), _last, axis=-1),
     ]
-    return _battery({"axis": -1}, formula, (6, 5, 256), 2, True)
+    return _battery({"axis": -1}, formula, (6, 5, 256), True)
 
 
 def _group_norm() -> list[Case]:
@@ -165,7 +160,7 @@ def _group_norm() -> list[Case]:
         ),
         build("(N, C)", "no further axes", own_moments(5, 12), groups=3),
     ]
-    return _battery({"groups": 2}, formula, (3, 4, 8, 9), 2, True)
+    return _battery({"groups": 2}, formula, (3, 4, 8, 9), True)
 
 
 def _batch_norm() -> list[Case]:
@@ -191,7 +186,7 @@ def _batch_norm() -> list[Case]:
         ),
         build("(N, C)", "over the batch", own_moments(13, 5), axis=0, channel_axis=1),
     ]
-    return _battery(axes, formula, (3, 4, 8, 9), 2, False)
+    return _battery(axes, formula, (3, 4, 8, 9), False)
 
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {

@@ -131,8 +131,8 @@ def statistics(problem: Problem) -> dict[str, Fault]:
         name = f"statistics over {_named(problem, axes)}"
         found[name] = partial(_over, axes=axes)
     if "groups" in problem.case.keywords:
-        found["groups of channels that are not neighbours"] = _interleaved
-        found["the size of a group taken for the number of groups"] = _sizes
+        found["groups of channels that are not neighbours"] = partial(_regrouped, apart=1)
+        found["the size of a group taken for the number of groups"] = partial(_regrouped, apart=0)
     return found
 
 
@@ -225,20 +225,12 @@ def _named(problem: Problem, axes: tuple[int, ...]) -> str:
     return f"{'axis' if len(axes) == 1 else 'axes'} {told}, which are not those asked for"
 
 
-def _sizes(p: Problem, y: np.ndarray) -> np.ndarray:
+def _regrouped(p: Problem, y: np.ndarray, *, apart: int) -> np.ndarray:
+    """Channels split into places of a group and groups, one of which is reduced, the other not."""
     at = p.case.keywords.get("channel_axis", 1) % len(p.shape)
     groups = p.case.keywords["groups"]
     split = p.data.reshape(*p.shape[:at], p.shape[at] // groups, groups, *p.shape[at + 1 :])
-    axis = tuple(i for i in range(split.ndim) if i not in (0, at))
-    mean, variance = (f(split, axis=axis, keepdims=True) for f in (np.mean, np.var))
-    return (split - mean) / np.sqrt(variance + p.eps)
-
-
-def _interleaved(p: Problem, y: np.ndarray) -> np.ndarray:
-    at = p.case.keywords.get("channel_axis", 1) % len(p.shape)
-    groups = p.case.keywords["groups"]
-    split = p.data.reshape(*p.shape[:at], p.shape[at] // groups, groups, *p.shape[at + 1 :])
-    axis = tuple(i for i in range(split.ndim) if i not in (0, at + 1))
+    axis = tuple(i for i in range(split.ndim) if i not in (0, at + apart))
     mean, variance = (f(split, axis=axis, keepdims=True) for f in (np.mean, np.var))
     return (split - mean) / np.sqrt(variance + p.eps)
 
