@@ -15,9 +15,15 @@ def of_torch(module: Any, name: str) -> Adapted:
     if inspect.isclass(module):
         named = meanings(module.__init__, skip=1)
         return _built(module, name, lambda call: module(**_given(call, named)), named)
-    known = inspect.signature(type(module).__init__).parameters
+    init = type(module).__init__
+    known = inspect.signature(init).parameters
     names = [key for key in known if key not in ("self", "device", "dtype", "args", "kwargs")]
-    if all(hasattr(module, key) for key in names):
+    # What takes any arguments, as Sequential does, does not say which it was made with.
+    any_kind = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    told = init.__qualname__ == "Module.__init__" or all(
+        one.kind not in any_kind for one in known.values()
+    )
+    if told and all(hasattr(module, key) for key in names):
         own = {key: getattr(module, key) for key in names}
         named = {k: m for k, m in meanings(type(module).__init__, skip=1).items() if k in own}
         return _built(
