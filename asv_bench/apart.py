@@ -19,6 +19,7 @@ import revnorm as rn
 import table
 from benchmarks import report, steps, ways
 from benchmarks.measure import calls_within, seconds_of
+from benchmarks.steps import traced_beside
 
 SHAPES = [(32, 64, 56, 56), (8, 64, 256, 256), (64, 256, 7, 7)]
 CALL = (1, 16, 8, 8)
@@ -27,7 +28,6 @@ WARM_UP, CALLS = 100, 2000
 
 def textbook(wide: bool):
     """(x - mean) / sqrt(variance + eps) as PyTorch's tutorials have it, rounded once if wide."""
-
     torch = ways.torch()
 
     def normalize(x, weight, bias):
@@ -41,12 +41,7 @@ def textbook(wide: bool):
 
 
 def compiled_textbook(wide: bool):
-    return lambda x: steps.Step(traced(textbook(wide)), steps.operands(x))
-
-
-def traced(function):
-    """As `steps.traced`, but what was compiled before stays compiled: all are timed by turns."""
-    return ways.torch().compile(function, fullgraph=True, dynamic=False)
+    return lambda x: steps.Step(traced_beside(textbook(wide)), steps.operands(x))
 
 
 def channels_last(function):
@@ -54,12 +49,8 @@ def channels_last(function):
     return lambda x: steps.Step(function(x), steps.channels_last(x))
 
 
-def compiled_native(x):
-    return steps.Step(traced(steps.normalizer(x, precision="native")), steps.operands(x))
-
-
-def ours_compiled(x):
-    return steps.Step(traced(steps.normalizer(x)), steps.operands(x))
+def ours_compiled(**options):
+    return lambda x: steps.Step(traced_beside(steps.normalizer(x, **options)), steps.operands(x))
 
 
 def reading(x):
@@ -81,25 +72,27 @@ STEPS = {
     "ours, eager": steps.eager,
     "textbook, torch.compile, float32": compiled_textbook(False),
     "textbook, torch.compile, float64": compiled_textbook(True),
-    "ours, torch.compile, native": compiled_native,
-    "ours, torch.compile": ours_compiled,
+    "ours, torch.compile, native": ours_compiled(precision="native"),
+    "ours, torch.compile": ours_compiled(),
     "ours, rn.compile": steps.compiled,
     "F.instance_norm, channels last": channels_last(lambda x: steps.theirs()),
     "ours, eager, channels last": channels_last(steps.normalizer),
     "textbook, torch.compile, float32, channels last": channels_last(
-        lambda x: traced(textbook(False))
+        lambda x: traced_beside(textbook(False))
     ),
     "textbook, torch.compile, float64, channels last": channels_last(
-        lambda x: traced(textbook(True))
+        lambda x: traced_beside(textbook(True))
     ),
-    "ours, torch.compile, channels last": channels_last(lambda x: traced(steps.normalizer(x))),
+    "ours, torch.compile, channels last": channels_last(
+        lambda x: traced_beside(steps.normalizer(x))
+    ),
 }
 THERE = {
     "F.instance_norm, forward": steps.forward_of(steps.torch_instance_norm),
     "ours, eager, forward": steps.forward_of(steps.eager),
     "textbook, torch.compile, float32, forward": steps.forward_of(compiled_textbook(False)),
     "textbook, torch.compile, float64, forward": steps.forward_of(compiled_textbook(True)),
-    "ours, torch.compile, forward": steps.forward_of(ours_compiled),
+    "ours, torch.compile, forward": steps.forward_of(ours_compiled()),
 }
 
 
@@ -107,7 +100,9 @@ def main() -> None:
     arguments = table.warmed(table.parser(__doc__).parse_args())
     effort = report.effort(arguments.quick)
     shapes = [table.shape_of(one) for one in arguments.shapes] or SHAPES
-    chosen = {name: way for name, way in (STEPS | THERE).items() if ok(name, arguments)}
+    chosen = {
+        name: way for name, way in (STEPS | THERE).items() if table.chosen(name, arguments.rows)
+    }
     columns = [costs(chosen, ways.data(shape), *effort) for shape in shapes]
     lines = [(name, *(f"{column[name]:.3g}" for column in columns)) for name in chosen]
     how = (
@@ -151,10 +146,6 @@ def call(library: str) -> list[str]:
         "of its time as the profiler sees it, which makes many short calls look longer.",
         report.markdown(("file", "calls", "share"), lines),
     ]
-
-
-def ok(name, arguments) -> bool:
-    return table.chosen(name, arguments.rows)
 
 
 def costs(chosen, x: np.ndarray, rounds: int, seconds: float) -> dict[str, float]:

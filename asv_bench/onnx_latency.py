@@ -17,7 +17,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 
@@ -49,7 +48,7 @@ def main() -> None:
         "InstanceNormalization": exported(torch.nn.InstanceNorm2d(CHANNELS)),
         'instance_norm, "full"': exported(Ours("full")),
         'instance_norm, "native"': native,
-        "the same without float64": in_float32(native),
+        "the same without float64": measure.of_tests("onnx_models").in_float32(native),
     }
     sessions = {name: session(model) for name, model in models.items()}
     columns = [fastest(sessions, shape, effort) for shape in SHAPES]
@@ -73,21 +72,6 @@ def exported(model: torch.nn.Module) -> Any:
         warnings.simplefilter("ignore")
         options = {"dynamo": True, "dynamic_shapes": (sizes,), "verbose": False}
         return torch.onnx.export(model.eval(), (x,), **options).model_proto
-
-
-def in_float32(model: Any) -> Any:
-    """A model without float64, of one that keeps its sums in it."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    for node in model.graph.node:
-        for one in node.attribute:
-            if node.op_type == "Cast" and one.i == onnx.TensorProto.DOUBLE:
-                one.i = onnx.TensorProto.FLOAT
-    for one in model.graph.initializer:
-        if one.data_type == onnx.TensorProto.DOUBLE:
-            number = onnx.numpy_helper.to_array(one).astype(np.float32)
-            one.CopyFrom(onnx.numpy_helper.from_array(number, one.name))
-    del model.graph.value_info[:]
-    return model
 
 
 def session(model: Any) -> Any:

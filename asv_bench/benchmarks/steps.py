@@ -160,9 +160,14 @@ def _compiled(x: np.ndarray) -> Callable[..., Array]:
 
 
 def traced(function: Callable[..., Array]) -> Callable[..., Array]:
-    """A function or module as a user's own torch.compile makes it."""
+    """A function or module as a user's own torch.compile makes it, and nothing compiled before."""
     # PyTorch compiles the same line of code for few shapes only.
     ways.torch().compiler.reset()
+    return traced_beside(function)
+
+
+def traced_beside(function: Callable[..., Array]) -> Callable[..., Array]:
+    """The same beside what was compiled before, to be timed by turns."""
     return ways.torch().compile(function, fullgraph=True, dynamic=False)
 
 
