@@ -86,8 +86,9 @@ class Estimator:
             Itself.
         """
         self._check_learns("partial_fit")
-        x = self._checked(X, reset=self._stream is None)
-        self._stream = self._learned(self._stream, x, sample_weight)
+        before = self._stream
+        x = self._checked(X, reset=before is None)
+        self._keep(before, self._learned(before, x, sample_weight))
         return self
 
     def transform(self, X: Any) -> Any:
@@ -201,6 +202,10 @@ class Estimator:
 
     def _added(self, stream: Any, batch: Any, where: Any, weights: Any, axis: Any) -> Any:
         """The stream with one batch more."""
+        raise NotImplementedError
+
+    def _keep(self, before: Any, stream: Any) -> None:
+        """Holds a stream that was begun."""
         raise NotImplementedError
 
     def _check_learns(self, method: str) -> None:

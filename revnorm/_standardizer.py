@@ -169,12 +169,8 @@ class Standardizer(Estimator):
             Itself.
         """
         self._check_learns("update")
-        stream = self._added(self._stream, _first(batch), where, sample_weight)
-        if self._stream is None and stream is not None:
-            # Of two threads that begin at once, one sets it, and the other adds to that.
-            held = vars(self).setdefault("_stream", stream)
-            if held is not stream:
-                held.put(stream.moments())
+        before = self._stream
+        self._keep(before, self._added(before, _first(batch), where, sample_weight))
         return self
 
     def merge(self, other: "Standardizer", /) -> Self:
@@ -197,7 +193,7 @@ class Standardizer(Estimator):
             return self
         other._check_learns("merge")
         found = other.moments
-        stream = self._stream
+        before = stream = self._stream
         if stream is None:
             stream = Stream(found.mean.shape, other._known_stream().axis)
         if stream.shape != found.mean.shape:
@@ -205,7 +201,7 @@ class Standardizer(Estimator):
                 f"`other` must have moments of shape {stream.shape}, got shape {found.mean.shape}"
             )
         stream.put(found)
-        self._stream = stream
+        self._keep(before, stream)
         return self
 
     @property
@@ -336,6 +332,19 @@ class Standardizer(Estimator):
         _data_checks.alike(x, stream.shape, stream.axis)
         stream.add(x, where, weights)
         return stream
+
+    def _keep(self, before: Stream | None, stream: Stream | None) -> None:
+        """Holds a stream that was begun; of threads that begin at once, one does.
+
+        The others have seen none `before`, either, and add what they have to the one that is held.
+        """
+        if before is not None or stream is None:
+            return
+        held = vars(self).setdefault("_stream", stream)
+        if held is None:
+            self._stream = stream
+        elif held is not stream:
+            held.put(stream.moments())
 
     def _reduced(self, x: Array, axis: Any = None, least: int = 1) -> tuple[int, ...]:
         axis = axis if (self.axis, self.keep) == (None, None) else self.axis

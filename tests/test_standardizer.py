@@ -299,6 +299,33 @@ class TestManyBatches:
             thread.join()
         assert_right(standardize.moments, exact(DATA), merges=10)
 
+    @pytest.mark.parametrize("begin", ["update", "partial_fit", "merge"])
+    def test_threads_that_begin_at_once_lose_nothing(self, begin, monkeypatch):
+        """None of them has seen what another began with when it comes to keep its own."""
+        if begin == "partial_fit":
+            pytest.importorskip("sklearn")
+        standardize, turns = rn.Standardizer(axis=0), threading.Barrier(4)
+        parts = np.split(DATA, 4)
+        others = {id(part): rn.Standardizer(axis=0).adapt(part) for part in parts}
+        keep = rn.Standardizer._keep
+
+        def late(self, before, stream):
+            turns.wait()
+            keep(self, before, stream)
+
+        monkeypatch.setattr(rn.Standardizer, "_keep", late)
+
+        def learn(part):
+            getattr(standardize, begin)(others[id(part)] if begin == "merge" else part)
+
+        threads = [threading.Thread(target=learn, args=(part,)) for part in parts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (standardize.moments.count == 600).all()
+        assert_right(standardize.moments, exact(DATA), merges=4)
+
 
 def test_merged_from_parts():
     parts = [rn.Standardizer(axis=0).adapt(part) for part in np.split(DATA, 6)]
