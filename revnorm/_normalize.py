@@ -65,7 +65,7 @@ def normalize(
     gaps = where is not None
     if known is not None:
         worked = data.worked(operands)
-        return _drawn(frames, x, known, *worked, out=out, gaps=gaps, least=1.0), known
+        return _drawn(frames, x, known, *worked, out=out, gaps=gaps, sampled=True), known
     _checks.writable(out, x)
 
     def still(sample: Sample) -> Sample:
@@ -85,7 +85,7 @@ def normalize(
         if in_parts(x, where, axis):
             sample = still(statistics(data._replace(x=x, where=where)))
             worked = data.worked(operands)
-            return _drawn(frames, x, sample, *worked, out=out, gaps=gaps, least=1.0), *sample
+            return _drawn(frames, x, sample, *worked, out=out, gaps=gaps, sampled=True), *sample
         given = dict(axis=axis, dtype=recipe.work, out=out, narrow=recipe.widened)
         return _blocks.run(kernel, x, where, keep, *operands, **given)
 
@@ -118,11 +118,11 @@ def _drawn(
     dtype: Any = None,
     out: Array | None = None,
     gaps: bool = False,
-    least: float = 0.0,
+    sampled: bool = False,
 ) -> Array:
     """x carried between the frames that operands make, rounded to `dtype` or that of x.
 
-    The results are wanted to the precision of their instance's largest, or that of `least`.
+    If the first operand is the sample of x, results are wanted to the precision of their spread.
     """
     xp = array_namespace(x)
     dtype = x.dtype if dtype is None else dtype
@@ -134,12 +134,13 @@ def _drawn(
     widened = xp.float64 == work not in (x.dtype, dtype)
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))
 
-    def lowered(_: Any, *operands: Any, least: float | None = None) -> Line:
+    def lowered(_: Any, *operands: Any, looks: bool = False) -> Line:
         source, target = frames(*operands)
-        return _around_center(source, target.solid(source.unit), widened, least)
+        variance = (operands[0].variance if sampled else 0.0) if looks else None
+        return _around_center(source, target.solid(source.unit), widened, variance)
 
     def kernel(place: Whole, x: Array, *operands: Any) -> Any:
-        drawn = lowered(None, *operands, least=least if place.looks else None)
+        drawn = lowered(None, *operands, looks=place.looks)
         scaled = x if drawn.power_in is None else x * drawn.power_in
         return (place.draw(place.minus(scaled, drawn.pivot), drawn, gaps),)
 
@@ -151,16 +152,16 @@ def _drawn(
     return through(step, x, None, *operands, out=out)[0]
 
 
-def _around_center(source: Frame, target: Frame, widened: bool, least: float | None) -> Line:
-    """The map's line around the center of x; with `least`, around 0 where that is near."""
+def _around_center(source: Frame, target: Frame, widened: bool, variance: Any) -> Line:
+    """The map's line around the center of x, or with the variance told around 0 if that is near."""
     xp = array_namespace(source.unit)
     scale = target.unit / source.unit
     if widened:
         pivot = constant(source.origin)
-        if least is not None:
-            level = abs(target.origin)
-            far = abs(pivot * scale) > CLOSE * xp.where(level > least, level, least)
-            pivot = xp.where(far, pivot, 0.0)
+        if variance is not None:
+            reached, level = variance * scale * scale, target.origin * target.origin
+            near = xp.where(level > reached, level, reached)
+            pivot = xp.where((pivot * scale) ** 2 > CLOSE * CLOSE * near, pivot, 0.0)
         return line(source, target, pivot, widened)
     # The low bits go to the side whose own numbers are small enough to hold them.
     held = (abs(source.origin * scale) <= abs(target.origin)) & (scale != 0)

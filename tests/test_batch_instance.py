@@ -122,3 +122,13 @@ def test_batches_of_single_numbers_over_the_range(backend, scale):
     wide = x.astype(np.float64)
     expected = (wide - wide.mean(axis=0)) / wide.std(axis=0)
     np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_constant_instances_that_differ_by_far_less_than_eps(backend):
+    """A line drawn around 0 would lose them in the rounding of what they have in common."""
+    levels = 1e-9 * (1 + 1e-7 * np.arange(8))[:, None, None, None]
+    x = np.broadcast_to(levels, (8, 3, 4, 5)).astype(np.float32)
+    exact = oracle.batch_instance_norm(x, 1e-5, **OPTIONS).astype(np.longdouble)
+    y = backend.to_numpy(rn.batch_instance_norm(backend.asarray(x), 1e-5, **OPTIONS))
+    room = tolerances.forward(backend, "float32") * tolerances.ulp(np.max(abs(exact)), "float32")
+    assert np.max(abs(y - exact)) <= room
