@@ -128,7 +128,7 @@ def folded(d: Array, each: Array) -> tuple[Array, Array]:
     apart = np.ndim(each) < d.ndim or each.shape[0] != 1 or each.shape == d.shape
     if apart or not 0 < width < LOOP // 2:
         return d, each
-    rows = divisor(d.shape[0], LOOP // width)
+    rows = divisor(d.shape[0], LOOP // width) or 1
     repeated = np.tile(np.broadcast_to(each, (1, *d.shape[1:])).reshape(1, width), (1, rows))
     return d.reshape(-1, rows * width), repeated
 

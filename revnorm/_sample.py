@@ -22,7 +22,7 @@ from revnorm._libraries import array_namespace
 from revnorm._place import Whole
 from revnorm._scaling import ordinary, squarable, summable
 from revnorm._sums import divisor, total
-from revnorm._tracing import constant
+from revnorm._tracing import constant, is_fixed
 from revnorm._trees import is_array
 
 # Up to this mean/std a wider type needs no pivot: its square is what the variance loses.
@@ -144,9 +144,7 @@ def _around_zero_or_mean(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     close = mean * mean <= CLOSE * CLOSE * sample.variance
     if xp.all(close):
         return sample, x
-    # Among the numbers that an element may be none is nearer, and a constant is met exactly.
-    near = xp.astype(xp.astype(mean, xp.float32), x.dtype)
-    pivot = xp.where(close, 0.0, near)
+    pivot = xp.where(close, 0.0, _nearest(xp, mean, x.dtype))
     d = place.minus(x, pivot)
     return sums.sample(d, pivot, sums.mean(d)), d
 
@@ -155,17 +153,24 @@ def _around_mean(
     sums: _Sums, x: Array, power: Array | None, usual: Array | None = None
 ) -> tuple[Sample, Array]:
     """Around the mean; where `usual`, of the data as they are."""
-    xp, recipe = sums.xp, sums.recipe
+    xp = sums.xp
+    if sums.recipe.widened:
+        mean = sums.mean(x)
+        return _around(sums, x, mean, constant(_nearest(xp, mean, sums.work)), None)
     low, high = extent(xp, x, sums.where, sums.place.axis)
-    if not recipe.widened:
-        if power is None:
-            power = power_for(xp, low, high)
-        if usual is not None:
-            power = xp.where(usual, 1.0, power)
-        x, low, high = x * power, low * power, high * power
+    if power is None:
+        power = power_for(xp, low, high)
+    if usual is not None:
+        power = xp.where(usual, 1.0, power)
+    x, low, high = x * power, low * power, high * power
     mean = sums.mean(x)
     pivot = between(xp, xp.astype(mean, sums.work, copy=False), low, high)
     return _around(sums, x, mean, constant(pivot), power)
+
+
+def _nearest(xp: Any, mean: Array, dtype: Any) -> Array:
+    """A mean as the data could hold it: no element is nearer, and a constant is met exactly."""
+    return xp.astype(xp.astype(mean, xp.float32), dtype)
 
 
 def _around_mean_if_usual(sums: _Sums, x: Array) -> tuple[Sample, Array]:
@@ -233,7 +238,7 @@ def segments(
     have no divisors for that, or a size is unknown.
     """
     left = SEGMENT
-    if not all(map(_checks.is_known, x.shape)):
+    if not all(is_fixed(x.shape[one]) for one in axis) or not all(map(_checks.is_known, x.shape)):
         return None, axis, ()
     for at, one in reversed(list(enumerate(axis))):
         size = x.shape[one]
@@ -241,7 +246,7 @@ def segments(
             left //= size
             continue
         part = divisor(size, left)
-        if part * 8 < left:
+        if part is None:
             return None, axis, ()
         xp = array_namespace(x)
         cut = xp.reshape(x, (*x.shape[:one], size // part, part, *x.shape[one + 1 :]))

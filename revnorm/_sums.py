@@ -61,12 +61,17 @@ def dot(xp: Any, a: Array, b: Array | None, wide: Any) -> Array:
     return total(xp, sums, (sums.ndim - 1,), wide)
 
 
-def divisor(number: int, most: int) -> int:
-    """The largest divisor that is not larger."""
+def divisor(number: int, most: int) -> int | None:
+    """A divisor up to `most`, and at least an eighth of it; None where there is none."""
     most = min(number, most)
-    while number % most:
-        most -= 1
-    return most
+    length, count = most, -(-number // most)
+    while 8 * length >= most and count * most <= 8 * number:
+        if number % count == 0:
+            return number // count
+        if number % length == 0:
+            return length
+        length, count = length - 1, count + 1
+    return None
 
 
 def _fold(xp: Any, x: Array, axis: int) -> Array:

@@ -4,6 +4,7 @@ Elsewhere all of this is without effect.
 """
 
 import sys
+from typing import Any
 
 import array_api_compat
 
@@ -20,6 +21,18 @@ def constant(array: Array) -> Array:
     if is_mlx(array):
         return array_namespace(array).stop_gradient(array)
     return array
+
+
+def is_fixed(size: Any) -> bool:
+    """Whether a size is a number, and none that a compiler or an exporter leaves open."""
+    if not isinstance(size, int):
+        return False
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.compiler.is_compiling():
+        return True
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return bool(has_static_value(size))
 
 
 def stored(array: Array, each: Array | None = None) -> Array:

@@ -10,7 +10,6 @@ from revnorm.keras import InstanceNormalization
 from systems_keras import (
     BACKEND,
     TRAINS,
-    UNKNOWN_SIZES,
     WIDE,
     Contributed,
     Grouped,
@@ -206,7 +205,6 @@ def test_symbolic_shapes():
     assert InstanceNormalization().compute_output_shape((None, 4, 3)) == (None, 4, 3)
 
 
-@UNKNOWN_SIZES
 def test_inside_a_model_of_unknown_sizes():
     class Model(keras.Model):
         def __init__(self):

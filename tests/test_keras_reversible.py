@@ -13,7 +13,6 @@ from systems_keras import (
     BACKEND,
     CLOSE,
     TRAINS,
-    UNKNOWN_SIZES,
     WIDE,
     assert_alike,
     keras,
@@ -252,7 +251,6 @@ def test_a_trial_that_breaks_off_leaves_nothing():
     assert Forecaster(refuse)(keras.Input((8, 3))).shape == (None, 8, 3)
 
 
-@UNKNOWN_SIZES
 def test_a_model_of_unknown_sizes():
     assert Forecaster()(keras.Input((None, 3))).shape == (None, None, 3)
 

@@ -195,6 +195,31 @@ def test_jax_vmap(backend, center):
 
 
 @pytest.mark.backends("jax")
+@pytest.mark.parametrize("center", ["mean", "last"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_jax_exports_symbolic_shapes(backend, center, masked):
+    """For any batch and any length, shorter and longer than what is measured in one."""
+    jax = pytest.importorskip("jax")
+    export = pytest.importorskip("jax.export")
+
+    def there_and_back(x, where):
+        y, map = rn.revin(x, axis=1, where=where if masked else None, center=center)
+        return y, map.inv(y)
+
+    sizes = export.symbolic_shape("batch, time, 3")
+    kinds = [jax.ShapeDtypeStruct(sizes, dtype) for dtype in ("float32", "bool")]
+    exported = export.export(jax.jit(there_and_back))(*kinds)
+    for batch, time in ((2, 7), (1, 4097)):
+        x = sample((batch, time, 3))
+        where = sample((batch, time, 3), seed=1) > 0
+        found = exported.call(backend.asarray(x), backend.asarray(where))
+        for one, same in zip(found, there_and_back(x, where), strict=True):
+            # A few roundings of the largest, in whichever order sums are taken in float32.
+            room = 8 * np.finfo(np.float32).eps * np.max(abs(backend.to_numpy(same)))
+            np.testing.assert_allclose(backend.to_numpy(one), same, rtol=0, atol=room)
+
+
+@pytest.mark.backends("jax")
 def test_jax_map_passes_through_jit(backend):
     """A map and moments are pytrees: they go into a compiled function and come out of it."""
     jax = pytest.importorskip("jax")
