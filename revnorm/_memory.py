@@ -133,8 +133,8 @@ def folded(d: Array, each: Array) -> tuple[Array, Array]:
     return d.reshape(-1, rows * width), repeated
 
 
-def down(a: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    """The sum of a, or of a · b, over the first axis of a block in a wider type than the data.
+def down(a: np.ndarray, b: np.ndarray | None, dtype: Any = None) -> np.ndarray:
+    """The sum of a, or of a · b, over the first axis of a block, in a type wider than the data.
 
     Rows are laid side by side, for long loops, and added in an order that their number alone sets.
     """
@@ -147,8 +147,8 @@ def down(a: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     def added(start: int, stop: int, *shape: int) -> np.ndarray:
         first, *second = (one[start:stop].reshape(*shape) for one in (a, b) if one is not None)
         if second:
-            return np.einsum("ijk,ijk->ik", first, *second)
-        return np.add.reduce(first, axis=1)
+            return np.einsum("ijk,ijk->ik", first, *second, dtype=dtype)
+        return np.add.reduce(first, axis=1, dtype=dtype)
 
     sums = added(0, whole, parts, chain, side * width).reshape(-1, width)
     if whole < length:

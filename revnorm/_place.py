@@ -89,4 +89,4 @@ class Rows(Block):
     """A block whose first axis is reduced, the others being long together."""
 
     def sum(self, a: Array, b: Array | None = None, accumulate: Any = None) -> Array:
-        return down(a, b)
+        return down(a, b, accumulate)

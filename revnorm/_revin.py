@@ -6,14 +6,12 @@ from typing import Any
 from revnorm import _blocks, _checks, _chunks
 from revnorm._affine import AffineMap
 from revnorm._arguments import public
-from revnorm._checks import Array, Data, Options
-from revnorm._frames import Frame
+from revnorm._checks import Array, Data
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace, device
 from revnorm._moments import statistics
-from revnorm._normalize import affine, normalize
+from revnorm._normalize import affine, apply, normalize
 from revnorm._place import Whole
-from revnorm._sample import Sample
 from revnorm._tracing import constant
 
 
@@ -112,19 +110,13 @@ def reversible(
         y, sample = normalize(data, frames, *parameters, out=out, keep=True, detached=detached)
         return y, AffineMap.between(*frames(sample, *parameters))
     measured = data._replace(x=constant(x)) if detached else data
-    sample, last = statistics(measured), _last(measured)
-    frames = partial(_around_last, options=options)
-    y, _ = normalize(data, frames, last, *parameters, known=sample, out=out)
-    return y, AffineMap.between(*frames(sample, last, *parameters))
-
-
-def _around_last(
-    sample: Sample, last: Array, *parameters: Any, options: Options
-) -> tuple[Frame, Frame]:
-    """Those of a map to mean 0 and variance 1, but that it takes the last element to 0."""
-    source, target = affine(sample, *parameters, options=options)
-    origin = last if source.power is None else last * source.power
-    return source._replace(origin=origin, residual=0.0), target
+    source, target = frames(statistics(measured), *parameters)
+    last = _last(measured)
+    source = source._replace(
+        origin=last if source.power is None else last * source.power, residual=0.0
+    )
+    y = apply(source, target, x, out=out, gaps=where is not None)
+    return y, AffineMap.between(source, target)
 
 
 def _last(data: Data) -> Array:

@@ -67,6 +67,18 @@ def test_an_outlier_first_in_a_long_instance(way, size):
     hold("instance_norm", rows, eps=1e-5, **NAIVE[way])
 
 
+@pytest.mark.parametrize(
+    ("on", "dtype"),
+    [("numpy:cpu", "float16"), ("torch:cpu", "float16"), ("torch:cpu", "bfloat16")],
+)
+def test_an_outlier_first_of_a_narrow_type_beside_others(on, dtype):
+    """Worked in float32 and added up in float64, also where the channels lie together."""
+    rows = 0.04 * np.random.default_rng(0).standard_normal((32, 7281))
+    rows[:, 0], rows[:, -1] = 60_000, 0
+    options = {"dtype": dtype, "precision": "native", "eps": 1.0, "center": "last"}
+    hold("revin", rows, on=on, time_first=True, **options)
+
+
 @pytest.mark.parametrize("way", ["eager", "rn.compile"])
 def test_gradients_with_an_outlier_first(way):
     x = outlier_first(1_000_000, 1e7)

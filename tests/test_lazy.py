@@ -46,26 +46,42 @@ def test_torch_traces_one_graph(backend, function, torch):
 
 # Around what sums, blocks and compilers treat alike, and far beyond.
 LENGTHS = [1, 2, 7, 8, 15, 16, 17, 255, 256, 257, 4097, 1_000_000]
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+
+
+def over_axis_1(x):
+    return rn.instance_norm(x, axis=1)
 
 
 @pytest.mark.backends("torch")
-@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_torch_traces_every_dtype_and_length(backend, dtype, length, dynamic, torch):
-    """As one graph that says what the function says, to the last bit or two, with its gradient."""
+def test_torch_traces_every_dtype_and_length(backend, dtype, length, torch):
+    compiled = torch.compile(over_axis_1, fullgraph=True, dynamic=False, backend="aot_eager")
+    compiled_is_eager(backend, compiled, dtype, length, torch)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_torch_traces_any_length(backend, dtype, torch):
+    """One compiled function for all lengths; that of one element is another.
+
+    Sums in float64 itself are folded once for every power of 16 in the length.
+    """
+    compiled = torch.compile(over_axis_1, fullgraph=True, dynamic=True, backend="aot_eager")
+    for length in LENGTHS if dtype != "float64" else [n for n in LENGTHS if 16 <= n <= 256]:
+        compiled_is_eager(backend, compiled, dtype, length, torch)
+
+
+def compiled_is_eager(backend, compiled, dtype, length, torch):
+    """One graph says what the function says, to the last bit or two, with its gradient."""
     x = backend.asarray(sample((2, length)), dtype).requires_grad_()
     weights = backend.asarray(sample((2, length), seed=1), dtype)
-
-    def norm(x):
-        return rn.instance_norm(x, axis=1)
-
-    compiled = torch.compile(norm, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     unit = torch.finfo(x.dtype).eps
     with torch.no_grad():
-        torch.testing.assert_close(compiled(x), norm(x), rtol=2 * unit, atol=2 * unit)
+        torch.testing.assert_close(compiled(x), over_axis_1(x), rtol=2 * unit, atol=2 * unit)
     found, expected = (
-        torch.autograd.grad(torch.sum(call(x) * weights), x)[0] for call in (compiled, norm)
+        torch.autograd.grad(torch.sum(call(x) * weights), x)[0] for call in (compiled, over_axis_1)
     )
     # A few roundings of the largest term, in whichever order the sums are taken: two elements have
     # terms that cancel but for the share of eps.
@@ -171,12 +187,19 @@ def test_jax_that_promotes_nothing_by_itself(backend, function, dtype):
         pytest.skip(f"no {dtype}")
     jax = pytest.importorskip("jax")
     x, operands = backend.asarray(X, dtype), backend.asarrays(function.operands, dtype)
-    expected = function.call(x, **operands)
+
+    def called(x, operands):
+        map = rn.standardizer(x, axis=2)
+        y = function.call(x, **operands)
+        return y, map.inv(y), map.spread(x)
+
+    # Compiled as one, which is quicker than one by one.
+    expected = jax.jit(called)(x, operands)
     with jax.numpy_dtype_promotion("strict"):
-        y, map = function.call(x, **operands), rn.standardizer(x, axis=2)
-        back, spread = map.inv(y), map.spread(x)
-    assert y.dtype == back.dtype == spread.dtype == x.dtype
-    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(expected))
+        found = jax.jit(called)(x, operands)
+    for one, same in zip(found, expected, strict=True):
+        assert one.dtype == x.dtype
+        np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(same))
 
 
 @pytest.mark.backends("jax")

@@ -65,6 +65,14 @@ def test_a_forecast_of_zeros_is_the_center(backend):
         tolerances.assert_same(backend, back, expected, axis=2)
 
 
+def test_the_last_becomes_the_bias_beside_any_weight(backend):
+    """It is nothing from the center, and no weight makes anything of that."""
+    scale, bias = (np.full(3, a, np.float32) for a in (4e11, 0.006))
+    given = [backend.asarray(a) for a in (X, scale, bias)]
+    y = backend.to_numpy(rn.revin(*given, axis=2, channel_axis=1, center="last")[0])
+    np.testing.assert_array_equal(y[:, :, -1], np.broadcast_to(bias[:, None], y[:, :, -1].shape))
+
+
 @pytest.mark.parametrize("weight", [1e-9, 1e-4, 1e4])
 def test_small_and_large_weights_come_back(backend, weight):
     """The published code divides by weight + eps*eps: 9% off at a weight of 1e-9."""
