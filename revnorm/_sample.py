@@ -22,7 +22,7 @@ from revnorm._libraries import array_namespace
 from revnorm._place import Whole
 from revnorm._scaling import ordinary, squarable, summable
 from revnorm._sums import divisor, total
-from revnorm._tracing import constant, is_fixed
+from revnorm._tracing import constant, is_fixed, measured
 from revnorm._trees import is_array
 
 # Up to this mean/std a wider type needs no pivot: its square is what the variance loses.
@@ -119,21 +119,34 @@ def measure(
 
 def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     """Around a member of each segment."""
-    xp, place = sums.xp, sums.place
-    cut, along, outer = segments(x, place.axis)
+    cut, _, outer = segments(x, sums.place.axis)
     if cut is None:
         return _around_mean(sums, x, None)
-    length = math.prod([cut.shape[one] for one in along])
-    pivot = constant(xp.astype(first(cut, along), sums.work, copy=False) + 0.0)
-    d = cut - pivot
-    parts = sums._replace(place=type(place)(along), count=length)
-    sample = parts.sample(d, pivot, parts.mean(d))
     if not outer:
-        return sample, d
-    whole = pooled(sample, outer)
-    kept = tuple(1 if i in place.axis else size for i, size in enumerate(x.shape))
-    pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
+        return _around_first(sums, cut)
+    pivot, residual, variance = measured(x, sums.place.axis)
+    pivot = constant(pivot)
     return Sample(pivot, residual, variance, sums.count), x - pivot
+
+
+def of_segments(x: Array, axis: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Pivot, residual and variance, in float64, of what is cut in segments."""
+    cut, along, outer = segments(x, axis)
+    xp = array_namespace(x)
+    length = math.prod([cut.shape[one] for one in along])
+    recipe = _checks.Recipe(xp.float64, True, True)
+    sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length)
+    whole = pooled(_around_first(sums, cut)[0], outer)
+    kept = tuple(1 if i in axis else size for i, size in enumerate(x.shape))
+    pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
+    return pivot, residual, variance
+
+
+def _around_first(sums: _Sums, x: Array) -> tuple[Sample, Array]:
+    xp = sums.xp
+    pivot = constant(xp.astype(first(x, sums.place.axis), sums.work, copy=False) + 0.0)
+    d = x - pivot
+    return sums.sample(d, pivot, sums.mean(d)), d
 
 
 def _around_zero_or_mean(sums: _Sums, x: Array) -> tuple[Sample, Array]:

@@ -35,20 +35,39 @@ def is_fixed(size: Any) -> bool:
     return bool(has_static_value(size))
 
 
+def measured(x: Array, axis: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """The sample of segments, through which PyTorch's compiler need not differentiate."""
+    from revnorm._sample import of_segments
+
+    if not _in_torch_compiler(x):
+        return of_segments(x, axis)
+    from revnorm._functions import Measured
+
+    pivot, residual, variance = Measured.apply(x, axis)
+    return pivot, residual, variance
+
+
 def stored(array: Array, each: Array | None = None) -> Array:
     """The array, which PyTorch's compiler computes in a loop of its own.
 
     Left alone, it repeats for `each` element what leads up to a number of the instance, and joins
     the steps of short sums into one expression that grows with each.
     """
-    if not is_torch(array) or (each is not None and array.shape == each.shape):
+    if (each is not None and array.shape == each.shape) or not _in_torch_compiler(array):
         return array
-    torch = sys.modules["torch"]
-    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
-        return array
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        # The transforms of torch.func do not take it, inside a compiled function.
-        return array
-    from revnorm._stored import Stored
+    from revnorm._functions import Stored
 
     return Stored.apply(array)
+
+
+def _in_torch_compiler(array: Array) -> bool:
+    """Whether PyTorch's compiler takes functions with a backward of their own.
+
+    Exporters and the transforms of torch.func inside compiled code do not.
+    """
+    if not is_torch(array):
+        return False
+    torch = sys.modules["torch"]
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return False
+    return not torch._C._are_functorch_transforms_active()

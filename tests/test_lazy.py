@@ -91,6 +91,25 @@ def compiled_is_eager(backend, compiled, dtype, length, torch):
 
 
 @pytest.mark.backends("torch")
+@pytest.mark.parametrize("transformed", [False, True])
+def test_torch_is_told_what_to_keep(backend, transformed, torch):
+    """A compiler left alone computes an instance's numbers anew at every element; see _tracing."""
+    graphs = []
+
+    def seen(graph, inputs):
+        graphs.extend(part.code for part in graph.modules() if hasattr(part, "code"))
+        return graph.forward
+
+    def norm(x):
+        return torch.sum(rn.instance_norm(x, axis=1) ** 3)
+
+    call = torch.func.grad(norm) if transformed else norm
+    x = backend.asarray(sample((2, 4096))).requires_grad_()
+    torch.compile(call, fullgraph=True, backend=seen)(x)
+    assert any("as_strided" in graph for graph in graphs) != transformed
+
+
+@pytest.mark.backends("torch")
 @over(TYPICAL)
 def test_torch_traces_one_graph_for_all_batches(backend, function, torch):
     """Dynamic shapes: another batch does not compile again."""

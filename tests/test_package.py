@@ -36,7 +36,7 @@ ADAPTERS = (
     "_registry",
     "_rounding",
     "_standardizer",
-    "_stored",
+    "_functions",
     "_stream",
     "_subclasses",
     "_table",
