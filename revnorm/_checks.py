@@ -341,7 +341,7 @@ def applicable(map: Any, x: Array) -> None:
         return
     wanted, got = _map_shape(map), shape(x)
     raise ValueError(
-        f"`x` must be of shape {_sizes(wanted)}, got shape {got}{_indexed(wanted, got)}"
+        f"`x` must be of shape {shown(wanted)}, got shape {got}{_indexed(wanted, got)}"
     )
 
 
@@ -493,7 +493,7 @@ def same_instances(
     against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
     if other.ndim != x.ndim or not fits(other.shape, against):
         raise ValueError(
-            f"`{name}` must broadcast against shape {_sizes(against)}, got shape {shape(other)}"
+            f"`{name}` must broadcast against shape {shown(against)}, got shape {shape(other)}"
         )
     sample(xp, other, reduced, name=name)
     if where is not None:
@@ -501,7 +501,8 @@ def same_instances(
         mask(xp, f"{name}_where", where, other)
 
 
-def _sizes(wanted: tuple[Any, ...]) -> str:
+def shown(wanted: tuple[Any, ...]) -> str:
+    """A shape as errors give it, None for any size."""
     return str(wanted).replace("None", "any")
 
 
@@ -529,7 +530,7 @@ def tables(
         pairs = zip(array.shape, wanted[name], strict=False)
         if array.ndim != len(wanted[name]) or not all(agree(a, b) for a, b in pairs):
             raise ValueError(
-                f"`{name}` must be of shape {_sizes(wanted[name])}, got shape {shape(array)}"
+                f"`{name}` must be of shape {shown(wanted[name])}, got shape {shape(array)}"
             )
 
 
