@@ -18,6 +18,7 @@ from revnorm._checks import (
     one_axis,
     shape,
     shown,
+    unknown,
 )
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._trees import is_array as is_like_array
@@ -93,6 +94,7 @@ def weights(xp: Any, given: Array, x: Array) -> Array:
     if not same:
         raise ValueError(
             f"`sample_weight` must have the first axes of shape {against}, got shape {sizes}"
+            f"{unknown(sizes, against)}"
         )
     if not is_dask(given) and not xp.all((given >= 0) & (given < xp.inf)):
         raise ValueError("`sample_weight` must be finite and not negative")

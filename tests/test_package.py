@@ -29,6 +29,7 @@ ADAPTERS = (
     "_convert",
     "_data_checks",
     "_estimator",
+    "_flat",
     "_host",
     "_lanes",
     "_libraries",
