@@ -194,6 +194,14 @@ def test_data_of_any_dtype_are_summed_in_float64(dtype):
     assert standardize(x).dtype == (x.dtype if dtype == "float16" else np.float64)
 
 
+@pytest.mark.backends("jax", "array-api-strict", "mlx")
+def test_integers_become_the_widest_floats_of_their_device(backend):
+    x = backend.asarray(np.asarray([[1, 2], [3, 6]], np.int32))
+    y = rn.Standardizer(axis=0).adapt(x)(x)
+    assert str(y.dtype).endswith(backend.widest)
+    np.testing.assert_array_equal(backend.to_numpy(y), [[-1, -1], [1, 1]])
+
+
 def test_gaps():
     x = np.where(MASK, DATA, np.nan)
     expected = exact(DATA, MASK)
