@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from revnorm._memory import is_narrow
 from revnorm._moments import Moments
 from revnorm._pivoted import BLOCK, FEW, added, moments_of, pivot_of
 
@@ -67,7 +68,7 @@ def _sums(table: np.ndarray, pivot: np.ndarray, side: int) -> np.ndarray:
     last = np.broadcast_to(pivot, (side * _CHAIN, width)).astype(table.dtype)
     last[: length - whole] = table[whole:]
     _add(last.reshape(1, _CHAIN, wide), row, room[:1], first[count:], second[count:])
-    if table.dtype != sums.dtype:
+    if is_narrow(table):
         second -= first * (2 * row)
         second += _CHAIN * row * row
         first -= _CHAIN * row
@@ -78,10 +79,10 @@ def _sums(table: np.ndarray, pivot: np.ndarray, side: int) -> np.ndarray:
 def _add(
     chains: np.ndarray, row: np.ndarray, room: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> None:
-    """Writes the sums of chains; of numbers that are not float64, the pivot is left in."""
-    if chains.dtype == room.dtype:
-        np.subtract(chains, row, out=room)
-    else:
+    """Writes the sums of chains; of float32 numbers the pivot is left in."""
+    if is_narrow(chains):
         room[...] = chains
+    else:
+        np.subtract(chains, row, out=room)
     np.matmul(_ONES, room, out=first)
     np.matmul(_ONES, np.multiply(room, room, out=room), out=second)

@@ -57,6 +57,14 @@ def test_a_pivot_is_within_a_deviation_or_there_is_none(dtype, shape, axis):
         assert (found is not None) == fits
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_of_another_byte_order(dtype):
+    x = 1e6 + np.random.default_rng(0).normal(size=(3000, 4)).astype(dtype)
+    (found,), (expected,) = read_once(x.astype(x.dtype.newbyteorder()), (0,)), read_once(x, (0,))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("values", [[1e200, -1e200], [np.nan, 1.0], [np.inf, 1.0]])
 def test_what_leaves_the_range_is_read_twice(values):
     x = np.tile(np.asarray(values), 5000)
