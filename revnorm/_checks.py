@@ -308,8 +308,10 @@ def is_known(size: Any) -> bool:
 
 
 def agree(a: Any, b: Any) -> bool:
-    """Whether two sizes are the same, as far as they are known."""
-    return not is_known(a) or not is_known(b) or a == b
+    """Whether two sizes are the same, or will be; Dask cannot cut by one that it does not know."""
+    if is_known(a) and is_known(b):
+        return a == b
+    return a is None or b is None or is_known(a) == is_known(b)
 
 
 def fits(inner: Any, outer: Any) -> bool:
@@ -318,10 +320,18 @@ def fits(inner: Any, outer: Any) -> bool:
     return len(inner) <= len(outer) and all(i == 1 or agree(i, o) for i, o in pairs)
 
 
+def unknown(*shapes: tuple[Any, ...]) -> str:
+    """How to find sizes that are not known; empty if all are."""
+    if all(map(is_known, (size for sizes in shapes for size in sizes if size is not None))):
+        return ""
+    return "; compute_chunk_sizes() finds those that are nan"
+
+
 def broadcasts(name: str, array: Array, against: tuple[Any, ...], hint: str = "") -> None:
     if not fits(array.shape, against):
         raise ValueError(
             f"`{name}` must broadcast against shape {against}, got shape {shape(array)}{hint}"
+            f"{unknown(shape(array), against)}"
         )
 
 
@@ -332,6 +342,7 @@ def together(name: str, array: Array, *others: Array) -> None:
         if not all(a == 1 or b == 1 or agree(a, b) for a, b in pairs):
             raise ValueError(
                 f"`{name}` must broadcast against shape {shape(other)}, got shape {shape(array)}"
+                f"{unknown(shape(array), shape(other))}"
             )
 
 
@@ -341,7 +352,7 @@ def applicable(map: Any, x: Array) -> None:
         return
     wanted, got = _map_shape(map), shape(x)
     raise ValueError(
-        f"`x` must be of shape {_sizes(wanted)}, got shape {got}{_indexed(wanted, got)}"
+        f"`x` must be of shape {shown(wanted)}, got shape {got}{_indexed(wanted, got)}"
     )
 
 
@@ -471,6 +482,7 @@ def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> Non
     if given.mean.ndim != x.ndim or not fits(given.mean.shape, against):
         raise ValueError(
             f"`{name}` must broadcast against shape {against}, got shape {shape(given.mean)}"
+            f"{unknown(shape(given.mean), against)}"
         )
 
 
@@ -493,7 +505,8 @@ def same_instances(
     against = tuple(None if i in reduced else size for i, size in enumerate(x.shape))
     if other.ndim != x.ndim or not fits(other.shape, against):
         raise ValueError(
-            f"`{name}` must broadcast against shape {_sizes(against)}, got shape {shape(other)}"
+            f"`{name}` must broadcast against shape {shown(against)}, got shape {shape(other)}"
+            f"{unknown(shape(other), against)}"
         )
     sample(xp, other, reduced, name=name)
     if where is not None:
@@ -501,7 +514,8 @@ def same_instances(
         mask(xp, f"{name}_where", where, other)
 
 
-def _sizes(wanted: tuple[Any, ...]) -> str:
+def shown(wanted: tuple[Any, ...]) -> str:
+    """A shape as errors give it, None for any size."""
     return str(wanted).replace("None", "any")
 
 
@@ -529,7 +543,8 @@ def tables(
         pairs = zip(array.shape, wanted[name], strict=False)
         if array.ndim != len(wanted[name]) or not all(agree(a, b) for a, b in pairs):
             raise ValueError(
-                f"`{name}` must be of shape {_sizes(wanted[name])}, got shape {shape(array)}"
+                f"`{name}` must be of shape {shown(wanted[name])}, got shape {shape(array)}"
+                f"{unknown(shape(array), wanted[name])}"
             )
 
 

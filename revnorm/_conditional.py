@@ -98,15 +98,12 @@ def _rows(xp: Any, table: Array, labels: Array) -> Array:
         info = xp.__array_namespace_info__()
         index = info.default_dtypes(device=device(labels))["indexing"]
         return pick(xp, table, xp.astype(labels, index, copy=False), 0)
-    weights = xp.expand_dims(xp.astype(labels, table.dtype), axis=2)
-    return xp.sum(weights * xp.expand_dims(table, axis=0), axis=1)
+    return xp.sum(xp.astype(labels, table.dtype)[:, :, None] * table[None, :, :], axis=1)
 
 
 def _spread(xp: Any, rows: Array, batch_axis: int, channel_axis: int, ndim: int) -> Array:
     """Rows of shape (N, C) laid along the two axes of an array of `ndim` dimensions."""
     if batch_axis > channel_axis:
         rows = xp.permute_dims(rows, (1, 0))
-    for axis in range(ndim):
-        if axis not in (batch_axis, channel_axis):
-            rows = xp.expand_dims(rows, axis=axis)
-    return rows
+    kept = (batch_axis, channel_axis)
+    return rows[tuple(slice(None) if axis in kept else None for axis in range(ndim))]

@@ -9,7 +9,6 @@ import numpy as np
 
 from revnorm._checks import (
     Array,
-    _sizes,
     agree,
     aligned,
     axes,
@@ -18,6 +17,8 @@ from revnorm._checks import (
     is_number,
     one_axis,
     shape,
+    shown,
+    unknown,
 )
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._trees import is_array as is_like_array
@@ -29,7 +30,7 @@ class NotAdapted(ValueError, AttributeError):
 
 def not_both(axis: Any, keep: Any) -> None:
     """Raises if both are given, and either is something that an axis can be."""
-    if _are_axes(axis) and _are_axes(keep):
+    if None not in (axis, keep) and _are_axes(axis) and _are_axes(keep):
         raise ValueError(f"`keep` must be None where `axis` is given, got {keep!r} beside {axis!r}")
 
 
@@ -66,7 +67,7 @@ def alike(x: Array, kept: tuple[int, ...], reduced: tuple[int, ...]) -> None:
     against = tuple(None if i in reduced else size for i, size in enumerate(kept))
     pairs = zip(shape(x), against)
     if x.ndim != len(kept) or not all(n is None or agree(size, n) for size, n in pairs):
-        raise ValueError(f"`batch` must be of shape {_sizes(against)}, got shape {shape(x)}")
+        raise ValueError(f"`batch` must be of shape {shown(against)}, got shape {shape(x)}")
 
 
 def numbers(name: str, value: Any) -> np.ndarray:
@@ -93,6 +94,7 @@ def weights(xp: Any, given: Array, x: Array) -> Array:
     if not same:
         raise ValueError(
             f"`sample_weight` must have the first axes of shape {against}, got shape {sizes}"
+            f"{unknown(sizes, against)}"
         )
     if not is_dask(given) and not xp.all((given >= 0) & (given < xp.inf)):
         raise ValueError("`sample_weight` must be finite and not negative")

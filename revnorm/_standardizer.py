@@ -12,6 +12,7 @@ from revnorm._affine import AffineMap, standardizer
 from revnorm._checks import Array
 from revnorm._convert import convert
 from revnorm._estimator import Estimator
+from revnorm._flat import flattened
 from revnorm._host import to_numpy
 from revnorm._libraries import device
 from revnorm._libraries import is_array as is_library_array
@@ -322,6 +323,8 @@ class Standardizer(Estimator):
         self, stream: Stream | None, batch: Any, where: Any, weights: Any, axis: Any = None
     ) -> Any:
         """The stream, made if there is none, with one batch more; `axis` stands in for none."""
+        if where is None and weights is None and stream is not None and stream.takes(batch):
+            return stream
         x = _floats("batch", batch)
         where, weights = _laid("where", where, x), _laid("sample_weight", weights, x)
         if stream is None:
@@ -392,18 +395,9 @@ class Standardizer(Estimator):
         # Before the moments, which another thread may change.
         key = stream.changes, self.eps
         if stream.map is None or stream.map[0] != key:
-            stream.map = key, standardizer(_flattened(stream.moments()), eps=self.eps)
+            stream.map = key, standardizer(flattened(stream.moments()), eps=self.eps)
         made: AffineMap = stream.map[1]
         return made
-
-
-def _flattened(found: Moments) -> Moments:
-    """The same, features that are constant but for rounding with no variance at all."""
-    with np.errstate(all="ignore"):
-        # The root of the bound, as the square of a mean may overflow.
-        off = (1 + np.log2(np.maximum(found.count, 1))) * 2.0**-52 * abs(found.mean)
-        flat = np.sqrt(found.variance) <= off
-    return found._replace(variance=np.where(flat, 0.0, found.variance))
 
 
 def _batches(data: Any, where: Any, weights: Any, progress: bool) -> Iterator[tuple[Any, Any, Any]]:

@@ -20,11 +20,12 @@ from revnorm._host import is_on_host, to_numpy
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_moments, merge, moments, together
+from revnorm._read_once import read_once
+from revnorm._room import Room
 from revnorm._sample import Sample, pooled
-from revnorm._table import columns
 
-# Elements that are gathered before they are measured: a call costs as much as many of them.
-GATHERED = 1 << 19
+# Elements that are gathered before they are measured; a batch of a quarter is measured by itself.
+GATHERED = 1 << 20
 _HOST = np.empty(0)
 
 
@@ -35,8 +36,7 @@ class Stream:
         self.axis = axis
         self.shape = tuple(1 if i in axis else size for i, size in enumerate(shape))
         self._parts: list[Moments] = []
-        self._room: np.ndarray | None = None
-        self._filled = 0
+        self._room: Room | None = None
         self._known: Moments | None = None
         self.changes = 0
         # What was made of the moments, after how many changes: kept by whoever makes it.
@@ -50,7 +50,6 @@ class Stream:
             return state | {
                 "_parts": [*self._parts, *self._gathered()],
                 "_room": None,
-                "_filled": 0,
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -63,7 +62,7 @@ class Stream:
             return
         if is_on_host(x):
             x = to_numpy(x)
-            if where is None and weights is None and x.size <= GATHERED // 2:
+            if where is None and weights is None and x.size <= GATHERED // 4:
                 with self._lock:
                     self._gather(x)
                 return
@@ -71,7 +70,17 @@ class Stream:
         parts = measured(x, self.axis, where, weights)
         with self._lock:
             for part in parts:
-                self._put(convert(part, _HOST))
+                self._put(part if isinstance(part.mean, np.ndarray) else convert(part, _HOST))
+
+    def takes(self, x: Array) -> bool:
+        """Take in a batch that is just as one before, and needs no check; False if it is not."""
+        if type(x) is not np.ndarray or x.size > GATHERED // 4:
+            return False
+        with self._lock:
+            taken = self._room is not None and self._room.take(x)
+            if taken:
+                self._change()
+        return taken
 
     def put(self, part: Moments) -> None:
         """Take in what another stream has seen."""
@@ -89,28 +98,19 @@ class Stream:
     def _gather(self, x: np.ndarray) -> None:
         """A small batch laid behind those before it, to be measured with them."""
         self._change()
-        at = self.axis[0]
-        length = x.shape[at]
-        room = self._room
-        fits = room is not None and room.dtype == x.dtype and _others(room, at) == _others(x, at)
-        if not fits or self._filled + length > room.shape[at]:  # type: ignore[union-attr]
+        if self._room is not None:
+            if self._room.take(x):
+                return
             for part in self._gathered():
                 self._put(part)
-            self._filled = 0
-            if not fits:
-                rows = max(GATHERED // (x.size // length), 1)
-                shape = (*x.shape[:at], rows, *x.shape[at + 1 :])
-                room = self._room = np.empty(shape, x.dtype)
-        end = self._filled + length
-        room[(slice(None),) * at + (slice(self._filled, end),)] = x  # type: ignore[index]
-        self._filled = end
+            self._room.clear()
+        if self._room is None or not self._room.take(x):
+            self._room = Room(x, self.axis[0], GATHERED)
+            self._room.take(x)
 
     def _gathered(self) -> list[Moments]:
-        if not self._filled:
-            return []
-        room: Any = self._room
-        x = room[(slice(None),) * self.axis[0] + (slice(self._filled),)]
-        return measured(x, self.axis)
+        held = None if self._room is None else self._room.held()
+        return [] if held is None else measured(held, self.axis)
 
     def _change(self) -> None:
         self._known = None
@@ -130,7 +130,7 @@ def measured(
 ) -> list[Moments]:
     """Moments of a batch, in parts; an element counts as much as it weighs."""
     if weights is None:
-        parts = columns(x, axis) if where is None and type(x) is np.ndarray else None
+        parts = read_once(x, axis) if where is None and type(x) is np.ndarray else None
         return parts or [moments(x, axis=axis, where=where)]
     xp, at, size = array_namespace(x), axis[0], math.prod(x.shape)
     weights = xp.broadcast_to(_checks.aligned(xp, weights, x.ndim), x.shape)
@@ -154,8 +154,3 @@ def _weighted(x: Array, weights: Array, axis: tuple[int, ...]) -> Sample:
     x, weights = (xp.astype(a, xp.float64) for a in (xp.where(seen, x, 0.0), weights))
     nothing = xp.zeros_like(x)
     return Sample(x, nothing, nothing, weights)
-
-
-def _others(x: np.ndarray, at: int) -> tuple[int, ...]:
-    """The sizes along all other axes."""
-    return (*x.shape[:at], *x.shape[at + 1 :])

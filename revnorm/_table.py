@@ -1,93 +1,88 @@
-"""Moments of a table's columns in one read, where that is as exact as reading it twice.
+"""Moments of a table's columns in one read.
 
-    d = x − pivot        mean = pivot + E[d]        variance = E[d²] − E[d]²
+Rows are laid side by side, so that NumPy's loops are long, in blocks that fit in the cache. Sixteen
+of them, a chain, are added in one, and chains pairwise.
 
-Rows are laid side by side, so that NumPy's loops are long, and are added pairwise. That loses few
-digits as long as the pivot is near the mean; where it turns out not to be, or squares leave the
-range, there is no result, and the data are to be measured as any others.
+Of float32 data the pivot is subtracted from the sums of chains, which are fewer than the data:
+
+    Σ d = Σ x − 16 · pivot        Σ d² = Σ x² − 2 · pivot · Σ x + 16 · pivot²
+
+Products of two float32 numbers, and sums of sixteen such products, are exact in float64 as long as
+the numbers are within a factor of two. Where one is not, it is far from the pivot too, and its
+deviation is as large as what rounding is a share of.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
+from revnorm._memory import is_narrow
 from revnorm._moments import Moments
-from revnorm._sums import two_sum
+from revnorm._pivoted import BLOCK, FEW, added, moments_of, pivot_of
 
-# Elements side by side, rows of them that are added in one, and elements measured in one.
-_WIDE, _ROWS, _PIECE = 640, 128, 1 << 20
-# Rows by which a pivot is chosen.
-_FEW = 64
+# Rows in a chain, and elements side by side: few enough that BLAS adds a chain on one thread.
+_CHAIN, _WIDE = 16, 560
+_ONES = np.ones(_CHAIN)
+# Elements measured in one.
+_PIECE = 1 << 20
 
 
-def columns(x: np.ndarray, axis: tuple[int, ...]) -> list[Moments] | None:
-    """Moments over the first axes of an array that lies in order, of parts of it; or None."""
-    if axis != tuple(range(len(axis))) or not x.flags.c_contiguous or x.dtype.itemsize < 4:
-        return None
-    kept = (*(1 for _ in axis), *x.shape[len(axis) :])
-    table = x.reshape(-1, x.size // max(np.prod(x.shape[: len(axis)], dtype=int), 1))
+def columns(table: np.ndarray) -> list[Moments] | None:
+    """The moments of the columns, in parts that each hold some of the rows; or None."""
     length, width = table.shape
-    if width > _WIDE or length < 4 * _FEW:
+    if length < 4 * FEW:
         return None
-    pieces = max(round(x.size / _PIECE), 1)
+    pieces = min(max(round(table.size / _PIECE), 1), length // (4 * FEW))
     edges = [length * i // pieces for i in range(pieces + 1)]
     found = []
-    with np.errstate(all="ignore"):
-        for start, stop in pairwise(edges):
-            fields = _measured(table[start:stop])
-            if fields is None:
-                return None
-            found.append(Moments(*(field.reshape(kept) for field in fields)))
+    for start, stop in pairwise(edges):
+        cuts = [_measured(table[start:stop, i : i + _WIDE]) for i in range(0, width, _WIDE)]
+        known = [one for one in cuts if one is not None]
+        if len(known) < len(cuts):
+            return None
+        found.append(Moments(*map(np.concat, zip(*known, strict=True))))
     return found
 
 
 def _measured(table: np.ndarray) -> Moments | None:
     length, width = table.shape
-    some = table[:: length // _FEW].astype(np.float64)
-    pivot = np.clip(some.mean(axis=0), some.min(axis=0), some.max(axis=0))
-    # Where numbers are wider than the data, three bits are to spare.
-    loose = 1.0 if table.dtype == np.float64 else 8.0
-    if loose > 1 and (pivot * pivot <= loose / 2 * some.var(axis=0)).all():
-        pivot[:] = 0.0
-    side = min(_WIDE // width, length)
-    whole = length - length % side
-    sums = _sums(table[:whole].reshape(-1, side * width), np.tile(pivot, side))
-    first, second = (_added(one.reshape(side, width)) for one in sums)
-    if whole < length:
-        rest = table[whole:] - pivot
-        first, second = first + rest.sum(axis=0), second + (rest * rest).sum(axis=0)
-    step = first / length
-    variance = second / length - step * step
-    if not ((step * step <= loose * variance) & (second < np.inf)).all():
-        return None
-    return Moments(*two_sum(pivot, step), variance, np.full(width, float(length)))
+    pivot = pivot_of(table[:: length // FEW])
+    sums = _sums(table, pivot, min(_WIDE // width, length // _CHAIN))
+    return moments_of(pivot, sums, length)
 
 
-def _sums(rows: np.ndarray, pivot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the deviations from the pivot, and of their squares, column by column."""
-    count = -(-len(rows) // _ROWS)
-    first, second = np.empty((2, count, rows.shape[1]))
-    room, squares = np.empty((2, _ROWS, rows.shape[1]))
-    shifted = pivot.any()
-    for i in range(count):
-        block = rows[i * _ROWS : (i + 1) * _ROWS]
-        d, square = room[: len(block)], squares[: len(block)]
-        if shifted and block.dtype == d.dtype:
-            np.subtract(block, pivot, out=d)
-        else:
-            d[...] = block
-            if shifted:
-                d -= pivot
-        np.multiply(d, d, out=square)
-        first[i], second[i] = _added(d), _added(square)
-    return _added(first), _added(second)
+def _sums(table: np.ndarray, pivot: np.ndarray, side: int) -> np.ndarray:
+    """The sums of the deviations from the pivot and of their squares, column by column."""
+    length, width = table.shape
+    whole = length - length % (side * _CHAIN)
+    chains = table[:whole].reshape(-1, _CHAIN, side * width)
+    count, _, wide = chains.shape
+    few = min(BLOCK // (_CHAIN * wide), count)
+    first, second = sums = np.empty((2, count + 1, wide))
+    room, row = np.empty((few, _CHAIN, wide)), np.tile(pivot, side)
+    for start in range(0, count, few):
+        block = chains[start : start + few]
+        at = slice(start, start + len(block))
+        _add(block, row, room[: len(block)], first[at], second[at])
+    # Rows that are no chain, and behind them what deviates by nothing.
+    last = np.broadcast_to(pivot, (side * _CHAIN, width)).astype(table.dtype)
+    last[: length - whole] = table[whole:]
+    _add(last.reshape(1, _CHAIN, wide), row, room[:1], first[count:], second[count:])
+    if is_narrow(table):
+        second -= first * (2 * row)
+        second += _CHAIN * row * row
+        first -= _CHAIN * row
+    sums = added(sums.swapaxes(0, 1))
+    return added(sums.reshape(2, side, width).swapaxes(0, 1))
 
 
-def _added(rows: np.ndarray) -> np.ndarray:
-    """The sum of rows, pairwise; they are written over."""
-    length = len(rows)
-    while length > 1:
-        half = length // 2
-        rows[:half] += rows[length - half : length]
-        length -= half
-    return rows[0]
+def _add(
+    chains: np.ndarray, row: np.ndarray, room: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> None:
+    """Writes the sums of chains; of float32 numbers the pivot is left in."""
+    if is_narrow(chains):
+        room[...] = chains
+    else:
+        np.subtract(chains, row, out=room)
+    np.matmul(_ONES, room, out=first)
+    np.matmul(_ONES, np.multiply(room, room, out=room), out=second)

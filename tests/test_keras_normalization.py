@@ -134,6 +134,18 @@ def test_a_constant_feature_is_not_stretched():
     np.testing.assert_allclose(found, [[1.0]], rtol=1e-6)
 
 
+def test_a_feature_that_varies_by_rounding_alone_is_not_stretched():
+    """scikit-learn#19788, by the bound of the standardizer; what varies a little more is."""
+    x = np.full((10_001, 2), 0.1)
+    x[::3, 0] = np.nextafter(0.1, 1)
+    x[::3, 1] += 2.0**-40
+    layer = adapted(x)
+    variance = numpy(layer.variance)
+    assert variance[0] == 0
+    assert variance[1] > 0
+    np.testing.assert_allclose(numpy(layer(np.ones((1, 2)) * 1.1))[0, 0], 1.0, rtol=1e-6)
+
+
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("invert", [False, True])
 def test_saved_and_loaded_models_invert(tmp_path, given, invert):

@@ -489,6 +489,54 @@ def test_chunks_without_elements(backend, function, chunks):
             np.testing.assert_allclose(one, other, rtol=256 * 2.0**-52, atol=16 * 2.0**-52)
 
 
+SOME = np.asarray([True, False, True, True])
+
+
+def filtered(array, chunks):
+    """Some of the instances, as Dask has them that does not know how many there are."""
+    da = pytest.importorskip("dask.array")
+    rows = (1, 2, 1)
+    return da.from_array(array, chunks=(rows, *chunks))[da.from_array(SOME, chunks=(rows,))]
+
+
+@pytest.mark.backends("dask")
+@over([f for f in FUNCTIONS if (f.batched or f.pooled) and f.id != "merge"])
+def test_an_unknown_number_of_instances(backend, function):
+    """Of the data, and of all operands that have one for each of them; a merge counts them."""
+    if backend.variant:
+        pytest.skip("cut here already")
+    chunks = ((2, 1), (1, 4, 1), (5,)) if function.typical else ((3,), (6,), (5,))
+    given = {n: a[SOME] if n in function.batched else a for n, a in function.operands.items()}
+    operands = backend.asarrays(function.operands, "float32")
+    for name in function.batched & operands.keys():
+        array = np.asarray(operands[name])
+        operands[name] = filtered(array, tuple((size,) for size in array.shape[1:]))
+    y = function.call(filtered(X, chunks), **operands)
+    assert np.isnan(y.shape[0])
+    agree(backend, function, np.asarray(y), X[SOME], given)
+
+
+@pytest.mark.backends("dask")
+def test_a_known_number_beside_an_unknown_one_is_refused(backend):
+    """Dask cannot cut the one as the other is cut, nor say so."""
+    unknown, known = filtered(X, ((3,), (6,), (5,))), backend.asarray(X[SOME])
+    table, labels = backend.asarray(np.ones((2, 3))), backend.asarray(np.asarray([0, 1, 1]))
+    axes = {"axis": (2, 3), "batch_axis": 0, "channel_axis": 1}
+    for call in (
+        lambda: rn.adain(unknown, known, axis=(2, 3)),
+        lambda: rn.adain(known, unknown, axis=(2, 3)),
+        lambda: rn.adain(unknown, rn.moments(known, axis=(2, 3)), axis=(2, 3)),
+        lambda: rn.conditional_instance_norm(unknown, table, table, labels, **axes),
+        lambda: rn.spatially_adaptive_norm(unknown, known, known, axis=(2, 3)),
+        lambda: rn.instance_norm(unknown, axis=(2, 3), where=known > 0),
+        lambda: rn.merge(rn.moments(unknown, axis=2), rn.moments(known, axis=2)),
+        lambda: rn.Standardizer(keep=1).adapt(unknown, sample_weight=np.ones(3)),
+    ):
+        with pytest.raises(ValueError, match=r"shape.*nan.*; compute_chunk_sizes") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.backends("dask")
 @pytest.mark.parametrize("chunks", [(2, 40, 5), (2, 7, 3), (6, 40, 2)])
 def test_operands_in_other_chunks(backend, chunks):

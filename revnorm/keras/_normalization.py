@@ -8,6 +8,7 @@ import numpy as np
 
 import revnorm as rn
 from revnorm._checks import Array
+from revnorm._flat import flattened
 from revnorm.keras import _tensors
 
 
@@ -37,8 +38,10 @@ class Normalization(keras.layers.Layer):
 
     Notes
     -----
-    Where the variance is 0, nothing is stretched. Data are adapted to in float64, whatever their
-    dtype and that of the layer.
+    Where the variance is 0, nothing is stretched; ``keras.layers.Normalization`` multiplies by 1e7
+    there. Data are adapted to in float64, whatever their dtype and that of the layer. A feature
+    that is constant but for rounding, by the bound of ``revnorm.Standardizer``, is given a variance
+    of 0 as it is learned. Statistics that are given, or loaded as weights, are taken as they are.
 
     Examples
     --------
@@ -130,7 +133,7 @@ class Normalization(keras.layers.Layer):
         if self.input_mean is not None:
             raise RuntimeError("`adapt` must not be called on a layer that was given its `mean`")
         batches = map(self._checked, _batches(data))
-        found = rn.Standardizer(keep=self.axis).adapt(batches).moments
+        found = flattened(rn.Standardizer(keep=self.axis).adapt(batches).moments)
         shape = self.mean.shape
         self.mean.assign(np.reshape(found.mean + found.residual, shape))
         self.variance.assign(np.reshape(found.variance, shape))
