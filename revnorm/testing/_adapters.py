@@ -89,7 +89,7 @@ class Adapted:
     ) -> None:
         self.adapted, self.name, self._call = adapted, name, call
         self._takes, self._fits = takes, fits
-        self.__qualname__ = getattr(adapted, "__qualname__", None) or _told(adapted)
+        self.__qualname__ = _told(adapted)
         self.__module__ = getattr(adapted, "__module__", None) or __name__
 
     def __call__(
@@ -175,7 +175,8 @@ def adapt(object: Any, /, *, as_: str) -> Callable[..., Any]:
     ValueError
         If there is no such name.
     TypeError
-        If a parameter that must be given has a name that says nothing.
+        If a parameter that must be given has a name that says nothing, or that no kernel of that
+        name has; or if a group norm has none for the groups.
 
     Examples
     --------
@@ -230,10 +231,12 @@ def _is_module(object: Any) -> bool:
 
 
 def _told(object: Any) -> str:
-    return str(object) if isinstance(object, str | Path) else type(object).__qualname__
+    if isinstance(object, str | Path):
+        return str(object)
+    return str(getattr(object, "__qualname__", type(object).__qualname__))
 
 
-def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
+def meanings(function: Callable[..., Any], skip: int = 0, name: str = "") -> dict[str, str]:
     """The parameters of a function, and what those mean that have a name that is known."""
     try:
         parameters = list(inspect.signature(function).parameters.values())[skip:]
@@ -244,6 +247,8 @@ def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
         meaning = MEANING.get(one.name, "")
+        if meaning == "groups" and name not in ("", "group_norm") and one.default is one.empty:
+            raise TypeError(f"parameter {one.name!r} is that of a group norm, not of a {name}")
         if not meaning and one.default is one.empty:
             raise TypeError(
                 f"parameter {one.name!r} of {_told(function)} has a name that is not known: one of "
@@ -257,7 +262,10 @@ def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
 def _of_function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     if _is_kernel(function, name):
         return function
-    named = meanings(function, skip=1)
+    named = meanings(function, skip=1, name=name)
+    groups = ", ".join(_MEANINGS["groups"])
+    if name == "group_norm" and "groups" not in named.values():
+        raise TypeError(f"{_told(function)} has no parameter for the groups: {groups}")
     positional = inspect.Parameter.POSITIONAL_ONLY
     kinds = {key: one.kind for key, one in inspect.signature(function).parameters.items()}
 

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from revnorm.testing._case import Case
-from revnorm.testing._conduct import BATCH, OVERWRITES, STALE, THREAD, TWICE, WRITES
+from revnorm.testing._conduct import (
+    BATCH,
+    FOREIGN,
+    INPUT_CHANGED,
+    OTHER_DTYPE,
+    OVERWRITES,
+    STALE,
+    THREAD,
+    TWICE,
+    WRITES,
+)
 from revnorm.testing._faults import FAULTLESS, WHOLE, Problem
 from revnorm.testing._faults_styled import problem_of
 from revnorm.testing._tiers import tolerance
@@ -22,13 +32,15 @@ _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
 _CAUSES = {
     STALE: "It gives the result of an earlier call.",
     WRITES: "It overwrites its input.",
-    "the input was changed": "It overwrites its input.",
+    INPUT_CHANGED: "It overwrites its input.",
     OVERWRITES: "It writes every result to the same memory.",
 }
 _CONDUCT = _CAUSES | {
     TWICE: "Its results differ from call to call: it looks like a race.",
     THREAD: "Its results differ from thread to thread.",
     BATCH: "Its results depend on the size of the batch.",
+    FOREIGN: "It gives an array of another library than it is given.",
+    OTHER_DTYPE: "Its result has another dtype than the data.",
 }
 
 
@@ -53,7 +65,8 @@ def _raised(wrong: Sequence[Any]) -> str | None:
     raised = [one for one in wrong if one.result is None]
     if 2 * len(raised) <= len(wrong):
         return None
-    return f"It raises an exception in {_of(len(raised), len(wrong))}: {raised[0].text}."
+    text = raised[0].text.rstrip(".")
+    return f"It raises an exception in {_of(len(raised), len(wrong))}: {text}."
 
 
 def _of(some: int, every: int) -> str:
