@@ -114,14 +114,14 @@ def test_sound_implementations_in_random_cases():
 def test_a_table_and_a_picture_of_the_tiers(tmp_path):
     pytest.importorskip("matplotlib").use("agg")
     tiers, implementations = loaded("tiers"), loaded("implementations")
-    reports = {
-        one.name: check(one.function, one.kernel, tiers=["formula", "conditioning"])
+    rows = {
+        one.name: tiers.row(check(one.function, one.kernel, tiers=["formula", "conditioning"]))
         for one in implementations.of_numpy()[:2]
     }
-    lines = tiers.table(reports, ["flax"], "2026-01-01").splitlines()
+    lines = tiers.table(rows, ["flax"], "2026-01-01").splitlines()
     assert "| NumPy float32, two passes | ✓ | ✓ | – | – | – | – | – | – |" in lines
     assert any(line.startswith("| NumPy float32, E[x²] − E[x]² | ✓ | ✗ ") for line in lines)
     assert any("It looks like E[x²] − E[x]²" in line for line in lines)
     assert "Not installed: flax." in lines
-    tiers.picture(reports, tmp_path / "tiers.svg")
+    tiers.picture(rows, tmp_path / "tiers.svg")
     assert (tmp_path / "tiers.svg").stat().st_size > 1000

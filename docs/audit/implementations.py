@@ -1,7 +1,7 @@
 """What people normalize with today, each to be called as the kernel that it is."""
 
 import os
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,10 +42,7 @@ def revin(torch):
         mean = torch.mean(x, dim=axis, keepdim=True).detach()
         variance = torch.var(x, dim=axis, keepdim=True, unbiased=False)
         std = torch.sqrt(variance + eps).detach()
-        shape = [1] * x.ndim
-        if channel_axis is not None:
-            shape[channel_axis] = -1
-        weight, shift = (None if p is None else p.reshape(shape) for p in (scale, bias))
+        weight, shift = (laid(p, x, channel_axis) for p in (scale, bias))
         y = (x - mean) / std
         y = y if weight is None else y * weight
         y = y if shift is None else y + shift
@@ -81,7 +78,8 @@ def of_jax():
     def run(algorithm):
         def standardize(x, eps=EPS):
             axis = tuple(range(2, x.ndim))
-            return jax.nn.standardize(x, axis, epsilon=eps, algorithm=algorithm)
+            run = partial(jax.nn.standardize, axis=axis, epsilon=eps, algorithm=algorithm)
+            return jax.jit(run)(x)
 
         return standardize
 
@@ -266,10 +264,15 @@ def of_revnorm():
             from_numpy(np.zeros(1), library)
         except ImportError:
             continue
-        found.append(
-            Implementation(f"revnorm on {library}", "instance_norm", library, rn.instance_norm)
-        )
+        kernel = compiled if library == "jax" else rn.instance_norm
+        found.append(Implementation(f"revnorm on {library}", "instance_norm", library, kernel))
     return found
+
+
+def compiled(*arrays, **keywords):
+    import jax
+
+    return jax.jit(partial(rn.instance_norm, **keywords))(*arrays)
 
 
 # Those whose every shape is compiled come last.

@@ -2,11 +2,14 @@
 
     python docs/audit/tiers.py
 
-writes a table and a picture, named by the date, beside this file.
+writes a table and a picture, named by the date, beside this file. What was found is kept in a third
+file: with --only, the other implementations stay as they were found on that day.
 """
 
 import argparse
 import datetime
+import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -26,7 +29,8 @@ COLOURS = {"passed": "#2a8a4a", "failed": "#d0432f", "not run": "#808080"}
 
 def audited(one):
     """The report of one implementation."""
-    tiers = [tier for tier in TIERS if tier != "gradients" or one.library in ("torch", "jax")]
+    # JAX would compile each of them for each shape, which takes half an hour.
+    tiers = [tier for tier in TIERS if tier != "gradients" or one.library == "torch"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return check(
@@ -41,24 +45,32 @@ def audited(one):
         )
 
 
-def shown(report, tier):
-    status = report.tiers[tier]
-    if status != "failed":
-        return MARKS[status]
-    share = report.worst_in(tier)[1]
-    return f"{MARKS[status]} {share:.1e}" if share < float("inf") else MARKS[status]
+def row(report):
+    """The verdicts of a report, and its diagnosis, as JSON has them."""
+    tiers = {}
+    for tier, status in report.tiers.items():
+        case, share = report.worst_in(tier)
+        tiers[tier] = {"status": status, "case": case, "share": min(share, sys.float_info.max)}
+    return {"tiers": tiers, "diagnosis": report.diagnosis or ""}
 
 
-def worst(report):
+def shown(found):
+    """A verdict as the table has it."""
+    told = MARKS[found["status"]]
+    finite = found["status"] == "failed" and found["share"] < sys.float_info.max
+    return f"{told} {found['share']:.1e}" if finite else told
+
+
+def worst(found):
     """The worst case of each tier that failed."""
     return "; ".join(
-        f"{NAMES.get(tier, tier)}: {report.worst_in(tier)[0]}"
-        for tier, status in report.tiers.items()
-        if status == "failed" and tier != "exact"
+        f"{NAMES.get(tier, tier)}: {one['case']}"
+        for tier, one in found["tiers"].items()
+        if one["status"] == "failed" and tier != "exact"
     )
 
 
-def table(reports, missing, date):
+def table(rows, missing, date):
     head = ["implementation", *(NAMES.get(tier, tier) for tier in TIERS)]
     lines = [
         f"# Audit by tiers, {date}",
@@ -74,28 +86,27 @@ def table(reports, missing, date):
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),
     ]
-    for name, report in reports.items():
-        lines.append(f"| {name} | " + " | ".join(shown(report, tier) for tier in TIERS) + " |")
+    for name, found in rows.items():
+        lines.append(f"| {name} | " + " | ".join(map(shown, found["tiers"].values())) + " |")
     lines += ["", "| implementation | worst cases | what it looks like |", "| --- | --- | --- |"]
-    for name, report in reports.items():
-        if worst(report):
-            lines.append(f"| {name} | {worst(report)} | {report.diagnosis or ''} |")
+    for name, found in rows.items():
+        if worst(found):
+            lines.append(f"| {name} | {worst(found)} | {found['diagnosis']} |")
     lines += ["", f"![Verdicts by tier](tiers-{date}.svg)", "", "`python docs/audit/tiers.py`"]
     return "\n".join(lines) + "\n"
 
 
-def picture(reports, path):
+def picture(rows, path):
     """A mark for each implementation and tier, on no background, told apart without colours."""
     import matplotlib.pyplot as plt
 
     plt.rcParams |= {"svg.hashsalt": "tiers", "font.size": 10, "text.color": "#808080"}
-    rows = list(reports.items())
     figure, axes = plt.subplots(figsize=(9, 0.28 * len(rows) + 1), layout="constrained")
-    for y, (name, report) in enumerate(rows):
+    for y, (name, found) in enumerate(rows.items()):
         own = name.startswith("revnorm")
         axes.text(-0.6, y, name, ha="right", va="center", weight="bold" if own else "normal")
         for x, tier in enumerate(TIERS):
-            status = report.tiers[tier]
+            status = found["tiers"][tier]["status"]
             style = {"passed": "o", "failed": "X", "not run": "_"}[status]
             axes.plot(x, y, style, color=COLOURS[status], markersize=8)
     for x, tier in enumerate(TIERS):
@@ -112,15 +123,19 @@ def main():
     parser.add_argument("--only", nargs="+", default=[""], help="whose names have one in them")
     arguments = parser.parse_args()
     date = datetime.date.today().isoformat()
+    path = arguments.folder / f"tiers-{date}.json"
     found, missing = implementations()
-    reports = {}
     for one in found:
         if any(part in one.name for part in arguments.only):
-            reports[one.name] = audited(one)
-            print(one.name, *(shown(reports[one.name], tier) for tier in TIERS), flush=True)
-            path = arguments.folder / f"tiers-{date}.md"
-            path.write_text(table(reports, missing, date), encoding="utf-8")
-    picture(reports, arguments.folder / f"tiers-{date}.svg")
+            made = row(audited(one))
+            print(one.name, *map(shown, made["tiers"].values()), flush=True)
+            rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            path.write_text(json.dumps(rows | {one.name: made}, indent=1), encoding="utf-8")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    rows = {one.name: kept[one.name] for one in found if one.name in kept}
+    text = table(rows, missing, date)
+    (arguments.folder / f"tiers-{date}.md").write_text(text, encoding="utf-8")
+    picture(rows, arguments.folder / f"tiers-{date}.svg")
 
 
 if __name__ == "__main__":
