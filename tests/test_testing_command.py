@@ -1,13 +1,15 @@
 """`python -m revnorm check`: the screen, the JSON, the seed and the exit status."""
 
 import json
+import math
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 import revnorm.__main__ as command
-from revnorm.testing import cases
+from revnorm.testing import _command, cases, shrink
 from revnorm.testing._command import main
 from revnorm.testing._tiers import TIERS
 
@@ -62,7 +64,8 @@ def test_a_broken_kernel_on_one_screen(capsys, target, monkeypatch):
     assert len(printed.splitlines()) < 45
 
 
-def test_json_and_the_seed_that_replays(capsys, target):
+def test_json_and_the_seed_that_replays(capsys, target, monkeypatch):
+    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
     assert main([f"{target}:unbiased", *FEW, "--json"]) == 1
     first = json.loads(capsys.readouterr().out)
     assert main([f"{target}:unbiased", *FEW, "--json", "--seed", str(first["seed"])]) == 1
@@ -193,8 +196,9 @@ def test_kernels_that_do_odd_things(capsys, tmp_path, name, text):
     sys.modules.pop("odd_kernels", None)
 
 
-def test_the_smallest_input_is_written_down(capsys, target):
+def test_the_smallest_input_is_written_down(capsys, target, monkeypatch):
     pytest.importorskip("hypothesis")
+    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
     found = []
     for _ in range(2):
         main([f"{target}:unbiased", *FEW, "--json", "--seed", "5"])
