@@ -1,6 +1,7 @@
 """Kernels with signatures of their own: called rightly, and declared for what they take."""
 
 import ctypes
+import importlib
 import shutil
 import subprocess
 
@@ -124,6 +125,59 @@ def test_layers_of_keras():
     assert ran(holds(layers.BatchNormalization, "batch_norm", library, tiers)) > 5
 
 
+FLAX = {
+    "LayerNorm": "layer_norm",
+    "RMSNorm": "rms_norm",
+    "GroupNorm": "group_norm",
+    "BatchNorm": "batch_norm",
+    "InstanceNorm": "instance_norm",
+}
+
+
+LAST = ("scale", "scale and bias", "scale and bias, every axis of size 4")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "layer"),
+    [*(("linen", layer) for layer in FLAX), ("nnx", "RMSNorm"), ("nnx", "GroupNorm")],
+)
+def test_modules_of_flax(flavour, layer):
+    pytest.importorskip("flax")
+    kind, name = getattr(importlib.import_module(f"flax.{flavour}"), layer), FLAX[layer]
+    tiers = ["formula", "gradients"] if layer == "RMSNorm" else ["formula"]
+    report = check(
+        adapt(kind, as_=name), name, library="jax", tiers=tiers, only=lambda c: c.name in LAST
+    )
+    assert report.passed, told(report)
+    assert all(report.tiers[tier] == "passed" for tier in tiers)
+
+
+def test_wrapped_and_built_modules_of_flax():
+    linen = pytest.importorskip("flax.linen")
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Wrapped(linen.Module):
+        epsilon: float = 1e-6
+
+        @linen.compact
+        def __call__(self, x):
+            return linen.LayerNorm(self.epsilon)(x)
+
+    def few(case):
+        return case.name in ("scale and bias", "mean 1e3, std 1")
+
+    built = nnx.LayerNorm(7, use_fast_variance=False, rngs=nnx.Rngs(0))
+    told = {}
+    for module in (Wrapped, Wrapped(), linen.LayerNorm(use_fast_variance=False), built):
+        function = adapt(module, as_="layer_norm")
+        report = check(function, "layer_norm", library="jax", tiers=SOUND, only=few)
+        assert report.tiers["formula"] == "passed"
+        assert sum(o.status != "not run" for o in report.outcomes) == 2
+        told.setdefault(report.tiers["conditioning"], []).append(module)
+    # E[x²] − E[x]² is what flax computes unless it is told not to.
+    assert len(told["failed"]) == len(told["passed"]) == 2
+
+
 def test_onnx_models(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -160,13 +214,25 @@ void norm(float *y, const float *x, const float *scale, const float *bias,
 """
 
 
+def by_ctypes(library):
+    return ctypes.CDLL(library).norm
+
+
+def by_cffi(library):
+    ffi = pytest.importorskip("cffi").FFI()
+    pointers = ", ".join(["float *", *["const float *"] * 3])
+    ffi.cdef(f"void norm({pointers}, int64_t, int64_t, int64_t, int64_t, float);")
+    return ffi.dlopen(library).norm
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 @pytest.mark.parametrize("divisor", ["l", "(l - 1)"])
-def test_functions_in_c(tmp_path, divisor):
+@pytest.mark.parametrize("load", [by_ctypes, by_cffi])
+def test_functions_in_c(tmp_path, load, divisor):
     (tmp_path / "norm.c").write_text(SOURCE)
     build = ["cc", "-O2", "-shared", "-fPIC", f"-DDIVISOR={divisor}", "norm.c", "-o", "norm.so"]
     subprocess.run([*build, "-lm"], cwd=tmp_path, check=True)
-    function = ctypes.CDLL(str(tmp_path / "norm.so")).norm
+    function = load(str(tmp_path / "norm.so"))
     report = check(adapt(function, as_="instance_norm"), "instance_norm", tiers=SOUND)
     assert report.passed == (divisor == "l"), told(report)
     if divisor != "l":

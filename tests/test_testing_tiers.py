@@ -1,5 +1,7 @@
 """Tiers: each broken kernel fails the one made for it, and no sound kernel fails."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ import revnorm as rn
 from broken import BROKEN, in_float64, one_pass, two_passes, welford
 from kernels import KERNELS
 from revnorm.testing import Bounds, cases, check
-from revnorm.testing._tiers import TIERS, tolerance
+from revnorm.testing._case import build, normal
+from revnorm.testing._tiers import TIERS, _spread, tolerance
 
 NAMES = (*KERNELS, "layer_norm", "group_norm", "batch_norm", "rms_norm")
 SOUND = ("formula", "conditioning")
@@ -91,6 +94,29 @@ def test_tolerances_of_the_formula_are_far_below_what_is_wrong():
         if case.tier == "formula" and x.size < 1500 and len(case.arrays) == 1:
             n = np.prod([x.shape[i] for i in np.atleast_1d(case.keywords["axis"])])
             assert np.max(tolerance(case, "float32")) < 0.1 / (2 * n), case.name
+
+
+@pytest.mark.parametrize("mode", ["add", "clamp", "relative"])
+def test_tolerances_follow_what_the_root_is_taken_of(mode):
+    """Data a thousand times its deviation: mean|x| / root is what the result's error grows with."""
+    x = np.asarray([0.5 - 2.0**-11, 0.5 + 2.0**-11])
+    root = {"add": 2.0**-22 + 2.0**-16, "clamp": 2.0**-16,
+            "relative": 2.0**-22 + 2.0**-16 * (0.25 + 2.0**-22)}[mode] ** 0.5  # fmt: skip
+    made = (lambda rng, dtype: x), {"axis": 0, "eps": 2.0**-16, "eps_mode": mode}
+    case = replace(build("two", "", made[0], tier="range", **made[1]), kernel="instance_norm")
+    count, conditioning, _ = _spread(x, (0,), case)
+    assert count == 2
+    assert conditioning == pytest.approx(0.5 / root, rel=1e-12)
+
+
+def test_relative_eps_has_the_same_tolerance_in_any_unit():
+    found = []
+    for unit in (2.0**-20, 1.0, 2.0**20):
+        made = normal(2, 3, 5, mean=unit, std=unit / 100)
+        case = build("unit", "", made, axis=2, tier="range", eps_mode="relative")
+        found.append(tolerance(replace(case, kernel="instance_norm"), "float32"))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    np.testing.assert_allclose(found[2], found[1], rtol=1e-6)
 
 
 def test_a_tier_alone_runs_its_own_cases():

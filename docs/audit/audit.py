@@ -22,7 +22,19 @@ RATIOS = (0.0, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 SHAPE = (1, 2, 256, 256)
 AXIS = (2, 3)
 EPS = 1e-5
-PACKAGES = ("revnorm", "numpy", "torch", "jax", "flax", "keras", "onnx", "onnxruntime")
+PACKAGES = (
+    "revnorm",
+    "numpy",
+    "torch",
+    "jax",
+    "flax",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "mlx",
+    "dask",
+    "array-api-strict",
+)
 
 
 def textbook(x):
@@ -159,13 +171,18 @@ def told(error):
     return "not finite" if not np.isfinite(error) else f"{error:.2g}"
 
 
-def table(errors, missing, date):
-    versions = []
+def versions():
+    """What was measured with."""
+    found = []
     for package in PACKAGES:
         try:
-            versions.append(f"{package} {metadata.version(package)}")
+            found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
+    return f"{', '.join(found)}; Python {platform.python_version()} on {platform.machine()}"
+
+
+def table(errors, missing, date):
     head = ["mean / std", *(f"{ratio:g}" for ratio in RATIOS)]
     lines = [
         f"# Audit of {date}",
@@ -173,8 +190,7 @@ def table(errors, missing, date):
         f"Worst error in ULP of max(|y|, 1), float32, one sample of shape {SHAPE}, reduced over "
         f"{AXIS}, eps {EPS:g}. A correctly rounded result has at most 0.5.",
         "",
-        f"Versions: {', '.join(versions)}; Python {platform.python_version()} on "
-        f"{platform.machine()}.",
+        f"Versions: {versions()}.",
         "",
         *([f"Not installed: {', '.join(missing)}.", ""] if missing else []),
         "| " + " | ".join(head) + " |",

@@ -25,7 +25,7 @@ _MEANINGS = {
     "training": ("training", "use_input_stats"),
     "nothing": ("running_mean", "running_var"),
 }
-_MEANING = {name: meaning for meaning, names in _MEANINGS.items() for name in names}
+MEANING = {name: meaning for meaning, names in _MEANINGS.items() for name in names}
 
 
 class Call(NamedTuple):
@@ -89,7 +89,7 @@ class Adapted:
     ) -> None:
         self.adapted, self.name, self._call = adapted, name, call
         self._takes, self._fits = takes, fits
-        self.__qualname__ = getattr(adapted, "__qualname__", None) or _told(adapted)
+        self.__qualname__ = _told(adapted)
         self.__module__ = getattr(adapted, "__module__", None) or __name__
 
     def __call__(
@@ -155,11 +155,13 @@ def adapt(object: Any, /, *, as_: str) -> Callable[..., Any]:
           class is built for the channels, groups and eps of each case; an instance too, if it has
           attributes of the names of its constructor's parameters.
         - a Keras layer, or its class. It is built anew for each case.
+        - a flax module, of linen or of nnx, or its class; it is built anew, too. Flax has the
+          channels last: those at axis 1 are moved there and back.
         - the path of an ONNX model, a name that ends in ".onnx", with one input or with data, scale
           and bias. It is run by ONNX Runtime.
-        - a function of a C library, as ctypes has it: ``f(y, x, scale, bias, n, c, l, groups,
-          eps)``, with pointers to float, the sizes of (N, C, L) or (1, rows, L), each an int64,
-          and a float. NULL stands for parameters that are not there.
+        - a function of a C library, as ctypes or cffi has it: ``f(y, x, scale, bias, n, c, l,
+          groups, eps)``, with pointers to float, the sizes of (N, C, L) or (1, rows, L), each an
+          int64, and a float. NULL stands for parameters that are not there.
     as_ : str
         "instance_norm", "layer_norm", "group_norm", "batch_norm" (in training) or "rms_norm".
 
@@ -173,7 +175,8 @@ def adapt(object: Any, /, *, as_: str) -> Callable[..., Any]:
     ValueError
         If there is no such name.
     TypeError
-        If a parameter that must be given has a name that says nothing.
+        If a parameter that must be given has a name that says nothing, or that no kernel of that
+        name has; or if a group norm has none for the groups.
 
     Examples
     --------
@@ -196,9 +199,18 @@ def adapt(object: Any, /, *, as_: str) -> Callable[..., Any]:
         return of_onnx(Path(object), as_)
     kinds = {base.__module__.partition(".")[0] for base in _bases(object)}
     if "ctypes" in kinds or "_ctypes" in kinds:
-        from revnorm.testing._adapters_foreign import of_c
+        from revnorm.testing._adapters_foreign import of_ctypes
 
-        return of_c(object, as_)
+        return of_ctypes(object, as_)
+    library = type(getattr(object, "__self__", None)).__module__
+    if "_cffi_backend" in kinds or library == "_cffi_backend":
+        from revnorm.testing._adapters_foreign import of_cffi
+
+        return of_cffi(object, as_)
+    if "flax" in kinds:
+        from revnorm.testing._adapters_flax import of_flax
+
+        return of_flax(object, as_)
     if "keras" in kinds:
         from revnorm.testing._adapters_layers import of_keras
 
@@ -219,10 +231,12 @@ def _is_module(object: Any) -> bool:
 
 
 def _told(object: Any) -> str:
-    return str(object) if isinstance(object, str | Path) else type(object).__qualname__
+    if isinstance(object, str | Path):
+        return str(object)
+    return str(getattr(object, "__qualname__", type(object).__qualname__))
 
 
-def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
+def meanings(function: Callable[..., Any], skip: int = 0, name: str = "") -> dict[str, str]:
     """The parameters of a function, and what those mean that have a name that is known."""
     try:
         parameters = list(inspect.signature(function).parameters.values())[skip:]
@@ -232,7 +246,9 @@ def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
     for one in parameters:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
-        meaning = _MEANING.get(one.name, "")
+        meaning = MEANING.get(one.name, "")
+        if meaning == "groups" and name not in ("", "group_norm") and one.default is one.empty:
+            raise TypeError(f"parameter {one.name!r} is that of a group norm, not of a {name}")
         if not meaning and one.default is one.empty:
             raise TypeError(
                 f"parameter {one.name!r} of {_told(function)} has a name that is not known: one of "
@@ -246,7 +262,10 @@ def meanings(function: Callable[..., Any], skip: int = 0) -> dict[str, str]:
 def _of_function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     if _is_kernel(function, name):
         return function
-    named = meanings(function, skip=1)
+    named = meanings(function, skip=1, name=name)
+    groups = ", ".join(_MEANINGS["groups"])
+    if name == "group_norm" and "groups" not in named.values():
+        raise TypeError(f"{_told(function)} has no parameter for the groups: {groups}")
     positional = inspect.Parameter.POSITIONAL_ONLY
     kinds = {key: one.kind for key, one in inspect.signature(function).parameters.items()}
 
@@ -267,7 +286,7 @@ def _is_kernel(function: Callable[..., Any], name: str) -> bool:
     first = [one for one in parameters.values() if one.kind is not one.KEYWORD_ONLY][1:]
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return True
-    order = [_MEANING.get(one.name) for one in first]
+    order = [MEANING.get(one.name) for one in first]
     wanted = "groups" if name == "group_norm" else "axis"
     if order[:1] not in ([], ["scale"]) or order[1:2] not in ([], ["bias"]):
         return False

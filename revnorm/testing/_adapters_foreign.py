@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def of_onnx(path: Path, name: str) -> Adapted:
     return Adapted(path, name, call, takes, fits)
 
 
-def of_c(function: Any, name: str) -> Adapted:
-    """``f(y, x, scale, bias, n, c, l, groups, eps)``, with contiguous float32 arrays."""
+def of_ctypes(function: Any, name: str) -> Adapted:
+    """A function that ctypes has loaded."""
     pointer = ctypes.POINTER(ctypes.c_float)
     sizes = [ctypes.c_int64] * 4
     function.argtypes = [*[pointer] * 4, *sizes, ctypes.c_float]
@@ -47,6 +48,24 @@ def of_c(function: Any, name: str) -> Adapted:
 
     def as_pointer(array: np.ndarray | None) -> Any:
         return None if array is None else array.ctypes.data_as(pointer)
+
+    return _of_c(function, name, as_pointer)
+
+
+def of_cffi(function: Any, name: str) -> Adapted:
+    """A function of a library that cffi has opened or compiled."""
+    import cffi
+
+    ffi = cffi.FFI()
+
+    def as_pointer(array: np.ndarray | None) -> Any:
+        return ffi.NULL if array is None else ffi.cast("float *", array.ctypes.data)
+
+    return _of_c(function, name, as_pointer)
+
+
+def _of_c(function: Any, name: str, as_pointer: Callable[[np.ndarray | None], Any]) -> Adapted:
+    """``f(y, x, scale, bias, n, c, l, groups, eps)``, with contiguous float32 arrays."""
 
     def call(asked: Call) -> Any:
         x = np.ascontiguousarray(asked.x, dtype=np.float32)

@@ -34,6 +34,8 @@ class Case:
         Of a case of the tier "conduct": what is looked at beside the result.
     seed : tuple of int or None
         Of a random case: the seed, and its place among those that this gives.
+    literal : bool
+        Whether it is told by its numbers, since no battery has it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     tier: str = ""
     conduct: str = ""
     seed: tuple[int, int] | None = None
+    literal: bool = False
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:

@@ -10,7 +10,13 @@ import numpy as np
 from revnorm.testing._arrays import largest, significand, smallest
 from revnorm.testing._case import Arguments, Case, build, changed, channels, like, normal
 from revnorm.testing._families import FAMILIES
-from revnorm.testing._formula import affine_formulas, conducts, formulas, independent
+from revnorm.testing._formula import (
+    affine_formulas,
+    conducts,
+    formulas,
+    independent,
+    own_moments,
+)
 from revnorm.testing._fuzz import fuzzed
 from revnorm.testing._tiers import tier_of
 
@@ -422,11 +428,25 @@ def _adain() -> list[Case]:
     def style(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
         return rng.standard_normal(x.shape) * 2 + 5
 
+    def like_own(std: float) -> Callable[..., np.ndarray]:
+        return lambda rng, x: np.asarray(own_moments(*x.shape, std=std)(rng, ""))
+
     def own(name: str, probes: str, other: Any = style, **keywords: Any) -> Case:
         return build(name, probes, normal(2, 3, 60, mean=1e2), other, axis=2, **keywords)
 
     return [
         *_extended(_samples() + _masked(), lambda rng, x, keywords: (style(rng, x),)),
+        *(
+            build(
+                f"strength 0.3, style's variance {told}",
+                "the part of the style that is asked for, with an eps of its own",
+                own_moments(3, 4, 5, 5),
+                like_own(std),
+                axis=(2, 3),
+                strength=0.3,
+            )
+            for told, std in (("about 1", 1.0), ("about eps", 3e-3))
+        ),
         own("strength 0.5", "half way to the style", strength=0.5),
         own("strength 0", "the content as it is", strength=0.0),
         own("correction 1", "unbiased variances of both", correction=1),
@@ -468,6 +488,17 @@ def _batch_instance_norm() -> list[Case]:
         build("gate 0", "instance norm", apart, lambda rng, x: np.zeros(3), **options),
         build("gate 1", "batch norm", apart, lambda rng, x: np.ones(3), **options),
         build("scale and bias", "they come last", apart, gate, channels, channels, **options),
+        build(
+            "gate, scale and bias, every axis of size 4",
+            "along the channels, though every axis would take them",
+            own_moments(4, 4, 4, 4),
+            gate,
+            channels,
+            lambda rng, x: rng.uniform(-1, 1, x.shape[1]),
+            axis=(2, 3),
+            batch_axis=0,
+            channel_axis=1,
+        ),
     ]
 
 

@@ -17,10 +17,11 @@ from revnorm.testing._arrays import (
 )
 from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
-from revnorm.testing._conduct import misconduct
+from revnorm.testing._conduct import FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
 from revnorm.testing._declared import refused, undeclared
 from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._report import Outcome, Report, shown, snippet
+from revnorm.testing._shrink import smallest
 from revnorm.testing._tiers import ROUND_TRIP, TIERS, growth_of, known, share
 from revnorm.testing._ulp import ulp_error, worst
 
@@ -169,6 +170,56 @@ def check(
     return Report(function, name, library, outcomes, device)
 
 
+def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcome | None:
+    """The smallest input that a function fails on.
+
+    Parameters
+    ----------
+    report : Report
+        In which the tier "formula" or "conditioning" failed; the first of these is looked at.
+    seed : int
+        Of the search. The same seed finds the same, unless the time was too short.
+    seconds : float
+        How long to search at most.
+
+    Returns
+    -------
+    Outcome or None
+        Of a case of few and round numbers, which `Report.again` writes down to be pasted; None
+        where neither tier failed, or none such fails.
+
+    Raises
+    ------
+    ImportError
+        If hypothesis is not installed.
+
+    Examples
+    --------
+    >>> from revnorm.testing import check, shrink
+    >>> def zeros(x, *, axis, eps=1e-5):
+    ...     return 0 * x
+    >>> report = check(zeros, "instance_norm", tiers=["formula"])
+    >>> shrink(report, seconds=600).case.arrays[0].size
+    2
+    """
+    tier = next((t for t in ("formula", "conditioning") if report.tiers[t] == "failed"), None)
+    if tier is None:
+        return None
+    dtype = next(one.dtype for one in report.failures if tier in one.shares)
+
+    def outcome_of(case: Case) -> Outcome:
+        return examine(report.function, case, dtype, report.library, report.device, tiers=[tier])
+
+    case = smallest(
+        report.name,
+        lambda case: outcome_of(case).status == "failed",
+        tier,
+        seed=seed,
+        seconds=seconds,
+    )
+    return None if case is None else outcome_of(case)
+
+
 def conformance(
     function: Callable[..., Any],
     name: str,
@@ -285,8 +336,8 @@ def examine(
         with np.errstate(all="ignore"):
             result = function(*arrays, **keywords)
             y, undo = result if isinstance(result, tuple) else (result, None)
-            found = np.array(to_numpy(y))
-            forward = _forward_error(case, y, dtype, limits)
+            found = _array(y)
+            forward = _forward_error(case, found, dtype, limits)
             if undo is not None and case.reversible:
                 inverse: Any = getattr(undo, "inv", undo)
                 undone = to_numpy(inverse(y))
@@ -306,8 +357,8 @@ def examine(
         return Outcome(
             case, dtype, "failed", forward, text=str(error), shares={"gradients": np.inf}
         )
-    except Exception as error:
-        if refused(error, keywords):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Exception) and refused(error, keywords):
             return Outcome(case, dtype, "not run", text=f"not declared: {error}")
         text = f"{type(error).__name__}: {error}"
         none = dict.fromkeys(asked & {case.tier, "exact"}, np.inf)
@@ -327,7 +378,9 @@ def examine(
         shares[case.tier] = max(off, (round_trip or 0.0) / ROUND_TRIP)
     if "conduct" in asked and (broken or case.conduct):
         shares["conduct"] = np.inf if broken else 0.0
-    judged = [
+    shape = np.shape(case.arrays_in(dtype)[0])
+    judged = [f"shape {found.shape}, the data's is {shape}"] if found.shape != shape else []
+    judged += [
         f"{tier}: {shown(one)} times what is allowed"
         for tier, one in shares.items()
         if not one <= 1 and tier not in ("exact", "conduct")
@@ -362,20 +415,29 @@ def _flushed(case: Case, dtype: str, library: str, device: Any) -> str:
     return ""
 
 
+def _array(y: Any) -> np.ndarray:
+    if y is None:
+        raise TypeError("the result is None")
+    return np.array(to_numpy(y))
+
+
 def _broken(before: np.ndarray, x: Any, y: Any) -> list[str]:
     found = []
     if not np.array_equal(before, to_numpy(x), equal_nan=True):
-        found.append("the input was changed")
-    if getattr(y, "dtype", None) != x.dtype:
-        found.append(f"dtype {getattr(y, 'dtype', None)}, the input's is {x.dtype}")
+        found.append(INPUT_CHANGED)
+    given, made = (type(one).__module__.partition(".")[0] for one in (x, y))
+    if not isinstance(y, type(x)) and given.removesuffix("lib") != made.removesuffix("lib"):
+        found.append(f"{FOREIGN} {made} for one of {given}")
+    elif getattr(y, "dtype", None) != x.dtype:
+        found.append(f"dtype {getattr(y, 'dtype', None)}{OTHER_DTYPE}{x.dtype}")
     return found
 
 
-def _forward_error(case: Case, y: Any, dtype: str, limits: Bounds) -> float:
+def _forward_error(case: Case, found: np.ndarray, dtype: str, limits: Bounds) -> float:
     expected = case.expected(dtype)
     if limits.recipe == "A":
-        return ulp_error(y, expected, dtype=dtype)
-    return worst(to_numpy(y), expected, np.fmax(case.reach(dtype), 1), dtype)
+        return ulp_error(found, expected, dtype=dtype)
+    return worst(found, expected, np.fmax(case.reach(dtype), 1), dtype)
 
 
 def _round_trip_error(case: Case, undone: np.ndarray, dtype: str) -> float:

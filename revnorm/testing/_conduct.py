@@ -9,6 +9,9 @@ import numpy as np
 from revnorm.testing._arrays import from_numpy, to_numpy
 from revnorm.testing._case import Case
 
+INPUT_CHANGED = "the input was changed"
+FOREIGN = "an array of"
+OTHER_DTYPE = ", the input's is "
 STALE = "gives the result of an earlier call"
 WRITES = "the data was written to"
 OVERWRITES = "the next call overwrites the result"
@@ -48,22 +51,26 @@ class _Caller:
         return np.array(to_numpy(self(*arrays, **keywords)))
 
 
+# Elements before and behind the data: no multiple of a vector's length.
+_MARGIN = 37
+
+
 def _input(call: _Caller) -> list[str]:
     (x, *others), keywords = call.arguments()
     before = [np.array(to_numpy(one)) for one in others]
-    around = np.full([n + 2 for n in x.shape], 7.0)
-    inside = tuple(slice(1, -1) for _ in x.shape)
-    around[inside] = to_numpy(x)
+    size = x.size if isinstance(x.size, int) else int(np.prod(x.shape))
+    around = np.full(size + 2 * _MARGIN, 7.0)
+    inside = slice(_MARGIN, -_MARGIN)
+    around[inside] = to_numpy(x).reshape(-1)
     buffer = call.array(around)
     around = np.array(to_numpy(buffer))
-    call(buffer[inside], *others, **keywords)
+    call(buffer[inside].reshape(x.shape), *others, **keywords)
     after = np.array(to_numpy(buffer))
     found = []
     if not np.array_equal(around[inside], after[inside]):
         found.append(WRITES)
-    outside = np.ones(around.shape, dtype=bool)
-    outside[inside] = False
-    if not np.array_equal(around[outside], after[outside]):
+    before_and_behind = (np.concatenate([one[:_MARGIN], one[-_MARGIN:]]) for one in (around, after))
+    if not np.array_equal(*before_and_behind):
         found.append("the memory around the data was written to")
     if any(not np.array_equal(b, to_numpy(one)) for b, one in zip(before, others, strict=True)):
         found.append("a parameter was written to")

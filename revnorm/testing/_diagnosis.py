@@ -6,13 +6,25 @@ told.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from revnorm.testing._case import Case
-from revnorm.testing._conduct import BATCH, OVERWRITES, STALE, THREAD, TWICE, WRITES
-from revnorm.testing._faults import FAULTLESS, PARAMETERS, WHOLE, Problem
+from revnorm.testing._conduct import (
+    BATCH,
+    FOREIGN,
+    INPUT_CHANGED,
+    OTHER_DTYPE,
+    OVERWRITES,
+    STALE,
+    THREAD,
+    TWICE,
+    WRITES,
+)
+from revnorm.testing._faults import FAULTLESS, WHOLE, Problem
+from revnorm.testing._faults_styled import problem_of
 from revnorm.testing._tiers import tolerance
 
 _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
@@ -20,13 +32,15 @@ _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
 _CAUSES = {
     STALE: "It gives the result of an earlier call.",
     WRITES: "It overwrites its input.",
-    "the input was changed": "It overwrites its input.",
+    INPUT_CHANGED: "It overwrites its input.",
     OVERWRITES: "It writes every result to the same memory.",
 }
 _CONDUCT = _CAUSES | {
     TWICE: "Its results differ from call to call: it looks like a race.",
     THREAD: "Its results differ from thread to thread.",
     BATCH: "Its results depend on the size of the batch.",
+    FOREIGN: "It gives an array of another library than it is given.",
+    OTHER_DTYPE: "Its result has another dtype than the data.",
 }
 
 
@@ -51,7 +65,8 @@ def _raised(wrong: Sequence[Any]) -> str | None:
     raised = [one for one in wrong if one.result is None]
     if 2 * len(raised) <= len(wrong):
         return None
-    return f"It raises an exception in {_of(len(raised), len(wrong))}: {raised[0].text}."
+    text = raised[0].text.rstrip(".")
+    return f"It raises an exception in {_of(len(raised), len(wrong))}: {text}."
 
 
 def _of(some: int, every: int) -> str:
@@ -59,12 +74,12 @@ def _of(some: int, every: int) -> str:
 
 
 def _of_formula(wrong: Sequence[Any]) -> str | None:
-    problems = [
-        (Problem(one.case, one.dtype), np.asarray(one.result, dtype=np.float64))
+    found = [
+        (problem_of(one.case, one.dtype), np.asarray(one.result, dtype=np.float64))
         for one in wrong
-        if one.result is not None and Problem.takes(one.case)
+        if one.result is not None
     ]
-    problems = [(p, y) for p, y in problems if y.shape == p.shape]
+    problems = [(p, y) for p, y in found if p is not None and y.shape == p.shape]
     if not problems:
         shaped = [one for one in wrong if one.result is not None]
         other = [o for o in shaped if o.result.shape != o.case.expected(o.dtype).shape]
@@ -74,11 +89,11 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         return f"It gives NaN or infinity in {_of(lost, len(problems))}."
     best, count = "", 0
     faults = dict.fromkeys(name for p, _ in problems for name in p.faults)
-    for laid in PARAMETERS:
-        for name in faults:
-            fits = sum(_fits(p, y, name, laid) for p, y in problems)
-            if fits > count:
-                best, count = " and ".join(filter(None, (name, laid))), fits
+    finishes = dict.fromkeys(name for p, _ in problems for name in p.finishes)
+    for laid, name in product(finishes or (FAULTLESS,), faults):
+        fits = sum(_fits(p, y, name, laid) for p, y in problems)
+        if fits > count:
+            best, count = " and ".join(filter(None, (name, laid))), fits
         if count == len(problems):
             break
     if 2 * count <= len(problems):
@@ -102,10 +117,8 @@ def _is(problem: Problem, y: np.ndarray, name: str, laid: str) -> bool:
         expected = None if z is None else problem.finished(z, laid)
         if expected is None:
             return False
-        reach = max(1.0, float(np.max(np.abs(problem.case.expected(problem.dtype)))))
-        larger = max(1.0, float(np.max(np.abs(expected))) / reach)
-        allowed = 4 * float(np.max(tolerance(problem.case, problem.dtype))) * larger
-        return bool(np.max(np.abs(y - expected)) <= allowed)
+        larger = max(1.0, float(np.max(np.abs(expected))) / problem.reach)
+        return bool(np.max(np.abs(y - expected)) <= 4 * problem.allowed * larger)
 
 
 def _of_conditioning(failures: Sequence[Any]) -> str | None:

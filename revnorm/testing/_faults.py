@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from revnorm.testing._case import Case
-from revnorm.testing._tiers import instances
+from revnorm.testing._tiers import instances, tolerance
 
 _KERNELS = ("instance_norm", "revin", "layer_norm", "group_norm", "batch_norm", "rms_norm")
 _KEYWORDS = {"axis", "channel_axis", "groups", "eps", "correction"}
@@ -20,7 +20,9 @@ AFFINE = "no reduction at all, but one affine function of the data"
 # What is there with and without the parameters.
 WHOLE = (ZEROS, AFFINE)
 
+# Of a problem and a result, or of a problem and its normalized data.
 Fault = Callable[["Problem", np.ndarray], np.ndarray | None]
+Finish = Callable[["Problem", np.ndarray], np.ndarray | None]
 
 
 class Problem:
@@ -42,6 +44,16 @@ class Problem:
         return case.kernel in _KERNELS and set(case.keywords) <= _KEYWORDS
 
     @cached_property
+    def reach(self) -> float:
+        """The largest magnitude of the result, or 1."""
+        return max(1.0, float(np.max(np.abs(self.case.expected(self.dtype)))))
+
+    @cached_property
+    def allowed(self) -> float:
+        """The most that an element of a sound result may be off by."""
+        return float(np.max(tolerance(self.case, self.dtype)))
+
+    @cached_property
     def exact(self) -> np.ndarray:
         """The normalized data without parameters."""
         return self.normalized().reshape(self.shape)
@@ -59,9 +71,15 @@ class Problem:
             self._made[name] = None if z is None else z.reshape(self.shape)
         return self._made[name]
 
+    @cached_property
+    def finishes(self) -> dict[str, Finish]:
+        """What may be wrong with scale and bias; the simplest first."""
+        return PARAMETERS if self.parameters else {}
+
     def finished(self, z: np.ndarray, fault: str) -> np.ndarray | None:
         """With scale and bias, and what is wrong with these; None where that cannot be."""
-        return PARAMETERS[fault](self, z) if self.parameters else z
+        finish = self.finishes.get(fault)
+        return z if not self.finishes else None if finish is None else finish(self, z)
 
     def normalized(
         self,
@@ -127,7 +145,7 @@ def statistics(problem: Problem) -> dict[str, Fault]:
         found[name] = partial(_with_eps, eps=value)
     for name, part in _parts(problem):
         found[f"the statistics of {name}"] = partial(_of_part, part=part)
-    for axes in _other_axes(problem):
+    for axes in other_axes(problem):
         name = f"statistics over {_named(problem, axes)}"
         found[name] = partial(_over, axes=axes)
     if "groups" in problem.case.keywords:
@@ -191,7 +209,8 @@ def _of_part(p: Problem, y: np.ndarray, *, part: tuple[slice, ...]) -> np.ndarra
     return p.normalized(part=p.x[part]) if p.x[part].size else None
 
 
-def _other_axes(problem: Problem) -> list[tuple[int, ...]]:
+def other_axes(problem: Problem) -> list[tuple[int, ...]]:
+    """All sets of axes but those that are asked for."""
     every = range(problem.x.ndim)
     found = (axes for n in range(problem.x.ndim, 0, -1) for axes in combinations(every, n))
     own = set(problem.axis)
@@ -278,7 +297,7 @@ def _elsewhere(place: int, which: tuple[bool, bool]) -> Any:
 
 _BOTH = {"scale and bias": (True, True), "the scale": (True, False), "the bias": (False, True)}
 
-PARAMETERS: dict[str, Callable[[Problem, np.ndarray], np.ndarray | None]] = {
+PARAMETERS: dict[str, Finish] = {
     FAULTLESS: _ordered(True, True),
     "the scale left out": _ordered(False, True),
     "the bias left out": _ordered(True, False),

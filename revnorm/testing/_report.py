@@ -231,22 +231,56 @@ def snippet(
     importable = module not in (None, "__main__") and name.isidentifier()
     source = f"from {module} import {name}" if importable else "# `function` is yours"
     called = name if importable else "function"
-    given = "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
-    tool = "adapt, cases, ulp_error" if adapted else "cases, ulp_error"
     call = f'adapt({called}, as_="{case.kernel}")' if adapted else called
+    tools = ["adapt"] if adapted else []
+    if case.literal:
+        tools += ["from_numpy", "reference"]
+        lines = _literal(outcome, library, place)
+    else:
+        tools.append("cases")
+        lines = _from_battery(outcome, library, place)
     return "\n".join(
         [
+            *(["import numpy as np"] if case.literal else []),
             source,
-            f"from revnorm.testing import {tool}",
+            f"from revnorm.testing import {', '.join([*tools, 'ulp_error'])}",
             "",
-            f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
-            f'case = battery["{case.name}"]',
-            f'arrays, keywords = case.arguments("{dtype}", "{library}"{place})',
+            *lines,
             f"result = {call}(*arrays, **keywords)",
             "y = result[0] if isinstance(result, tuple) else result",
-            f'print(ulp_error(y, case.expected("{dtype}"), dtype="{dtype}"))',
+            *(["print(y, exact)"] if case.literal else []),
+            f'print(ulp_error(y, exact, dtype="{dtype}"))',
         ]
     )
+
+
+def _from_battery(outcome: Outcome, library: str, place: str) -> list[str]:
+    case, dtype = outcome.case, outcome.dtype
+    given = "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
+    return [
+        f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
+        f'case = battery["{case.name}"]',
+        f'arrays, keywords = case.arguments("{dtype}", "{library}"{place})',
+        f'exact = case.expected("{dtype}")',
+    ]
+
+
+def _literal(outcome: Outcome, library: str, place: str) -> list[str]:
+    """The arrays of a case as they are written down."""
+    case, dtype = outcome.case, outcome.dtype
+    held = "float32" if dtype == "bfloat16" else dtype
+    arrays = (f'np.asarray({_short(one)}, dtype="{held}")' for one in case.arrays_in(dtype))
+    return [
+        f"data = [{', '.join(arrays)}]",
+        f"keywords = {case.keywords}",
+        f'exact = reference("{case.kernel}", *data, **keywords)',
+        f'arrays = [from_numpy(one, "{library}", dtype="{dtype}"{place}) for one in data]',
+    ]
+
+
+def _short(array: np.ndarray) -> Any:
+    """Lists of the shortest numbers that are rounded to those of an array."""
+    return np.frompyfunc(lambda one: float(str(one)), 1, 1)(array).tolist()
 
 
 def shown(error: float | None) -> str:

@@ -203,7 +203,13 @@ def _spread(x: np.ndarray, axis: Any, case: Case) -> tuple[np.ndarray, np.ndarra
         second, variance = (np.sum(one * one, **options) / count for one in (data, d))
         if case.kernel == "rms_norm":
             return count, np.zeros_like(mean), np.ones_like(mean)
-        eps = case.keywords.get("eps", 1e-5)
-        root = np.sqrt(variance + eps / unit / unit)
+        root = np.sqrt(_square(case, variance, second, unit))
         root = np.where(root > 0, root, 1 / unit)
         return count, np.sum(np.abs(data), **options) / count / root, second / root**2
+
+
+def _square(case: Case, variance: Any, second: Any, unit: Any) -> np.ndarray:
+    """What the root is taken of, for data divided by `unit`."""
+    mode, eps = case.keywords.get("eps_mode", "add"), case.keywords.get("eps", 1e-5)
+    least = eps * second if mode == "relative" else eps / unit / unit
+    return np.asarray(np.maximum(variance, least) if mode == "clamp" else variance + least)
