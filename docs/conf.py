@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS / "_extensions"), str(DOCS.parent / "tests")]
+sys.path[:0] = [str(DOCS / folder) for folder in ("_extensions", "api", "../tests")]
 
 # Keras has one backend a process, and would look for TensorFlow.
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -23,6 +23,11 @@ extensions = [
     "numpydoc",
     "backend_table",
     "docstrings",
+    "formulas",
+    "measured",
+    "modes",
+    "reference",
+    "matplotlib.sphinxext.plot_directive",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -33,6 +38,11 @@ autodoc_typehints = "none"
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 
+plot_formats = [("svg", 72)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_title = f"revnorm {release}"
