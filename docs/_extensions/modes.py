@@ -55,28 +55,24 @@ class Item(NamedTuple):
 
 
 class Modes(SphinxDirective):
-    """A row for each library: of all functions, or of the one named."""
+    """A row for each mode and a column for each library: of all functions, or of the one named."""
 
     optional_arguments = 1
 
     def run(self):
-        self.env.note_dependency(test_laws.__file__)
-        functions = self.arguments or sorted({item.function for item in declared()})
         rows = []
-        for library in LIBRARIES:
-            cells = ([state(f, library, mode) for f in functions] for mode in MODES)
-            rows.append((library, *map(told, cells)))
-        parts = table(self, ("library", *MODES), rows)
-        for part in parts:
-            part["classes"].append("modes")
-        return [nodes.container("", *parts)]
+        for mode in MODES:
+            functions = self.arguments or sorted({i.function for i in declared() if i.mode == mode})
+            cells = ([state(f, library, mode) for f in functions] for library in LIBRARIES)
+            rows.append((mode, *map(told, cells)))
+        return [nodes.container("", *table(self, ("mode", *LIBRARIES), rows))]
 
 
 def told(states):
     """What holds for all functions, or for how many."""
     for sign in (FAILED, TESTED, ELSEWHERE):
         if count := states.count(sign):
-            return sign if count == len(states) else f"{sign} {count} of {len(states)}"
+            return sign if count == len(states) else f"{sign} {count}/{len(states)}"
     return ""
 
 
