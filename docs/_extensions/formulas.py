@@ -23,6 +23,7 @@ SUMS = {"+": "+", "−": "-"}
 PRODUCTS = {"·": r"\cdot", "@": r"\circ"}
 BRACKETS = {"(": ("(", ")"), "[": ("[", "]"), "|": (r"\vert", "|")}
 INDENT = " " * 4
+WIDE = 72
 
 logger = logging.getLogger(__name__)
 
@@ -128,10 +129,16 @@ def typeset(app, what, name, obj, options, lines):
             literal = text.endswith("::")
         elif i and not literal:
             try:
-                paragraphs[i] = "\n\n".join(f".. math:: {Formula(part).tex}" for part in parts)
+                found = (Formula(one).tex for part in parts for one in in_lines(part))
+                paragraphs[i] = "\n\n".join(f".. math:: {tex}" for tex in found)
             except ValueError as error:
                 logger.warning("%s: not a formula, %s: %s", name, error, text.strip())
     lines[:] = "\n\n".join(paragraphs).split("\n")
+
+
+def in_lines(text):
+    """Formulas that stand side by side, one below the other where they are long together."""
+    return re.split(r",\s{2,}", text) if len(text.strip()) > WIDE else [text]
 
 
 def inline(writer, node):
@@ -146,6 +153,7 @@ def block(writer, node):
 
 def setup(app):
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.add_css_file("math.css")
     # Before numpydoc takes the docstring apart.
     app.connect("autodoc-process-docstring", typeset, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
