@@ -19,15 +19,15 @@ release = metadata.version(project)
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "formulas",
+    "matplotlib.sphinxext.plot_directive",
+    "measured",
+    "modes",
+    "reference",
     "myst_parser",
     "numpydoc",
     "backend_table",
     "docstrings",
-    "formulas",
-    "measured",
-    "modes",
-    "reference",
-    "matplotlib.sphinxext.plot_directive",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -38,11 +38,11 @@ autodoc_typehints = "none"
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 
+html_math_renderer = "mathml"
 plot_formats = [("svg", 72)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 
-html_math_renderer = "mathml"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_title = f"revnorm {release}"
