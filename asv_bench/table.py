@@ -35,6 +35,7 @@ class Line(NamedTuple):
 
 
 HEAD = Line("what", "shape", "at most", "measured", "quartiles")
+TARGETS = '"At most" is a target that was set before anything was measured.'
 
 
 def main() -> None:
@@ -45,7 +46,10 @@ def main() -> None:
         lines.append(line)
         print(f"{line.what}  {line.shape}  {line.measured}", file=sys.stderr)
     rounds, seconds = report.effort(arguments.quick)
-    how = f"float32; medians of {rounds} rounds, each way for {seconds:g} s or one call in each"
+    how = (
+        f"float32; medians of {rounds} rounds, each way for {seconds:g} s or one call in each. "
+        f"{TARGETS}"
+    )
     found = facts(arguments, "torch", "jax")
     text = report.page(f"Ratios of {report.today()}", found, how, report.markdown(HEAD, lines))
     publish(text, arguments.write, f"{report.today()}.md")

@@ -44,7 +44,8 @@ def main() -> None:
     how = (
         f"float32; {rounds} rounds by turns, each way for {seconds:g} s or one call in each: the "
         "ratio of the fastest times, the median of the rounds' ratios, and the fastest times. What "
-        "is kept for backward is in units of the input's bytes, without parameters."
+        "is kept for backward is in units of the input's bytes, without parameters. "
+        f"{table.TARGETS}"
     )
     facts = table.facts(arguments, "torch")
     text = report.page(

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS / "_extensions"), str(DOCS.parent / "tests")]
+sys.path[:0] = [str(DOCS / folder) for folder in ("_extensions", "api", "../tests")]
 
 # Keras has one backend a process, and would look for TensorFlow.
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -19,6 +19,11 @@ release = metadata.version(project)
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "formulas",
+    "matplotlib.sphinxext.plot_directive",
+    "measured",
+    "modes",
+    "reference",
     "myst_parser",
     "numpydoc",
     "backend_table",
@@ -32,6 +37,11 @@ nitpicky = True
 autodoc_typehints = "none"
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
+
+html_math_renderer = "mathml"
+plot_formats = [("svg", 72)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 html_theme = "furo"
 html_static_path = ["_static"]

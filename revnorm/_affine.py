@@ -25,7 +25,9 @@ from revnorm._trees import is_array
 @_registry.add
 @_fields.without_arithmetic("`@` or `rn.blend`")
 class AffineMap(NamedTuple):
-    """The map y = (x − center) / divisor · factor + offset, one an instance.
+    """An invertible map for each instance.
+
+        y = (x − center) / divisor · factor + offset
 
     All fields broadcast against the arrays that the map is applied to.
 
@@ -267,7 +269,9 @@ def standardizer(
 
 @public
 def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> AffineMap:
-    """The weighted sum of maps: y = Σ wᵢ · mapᵢ(x).
+    """The weighted sum of maps.
+
+        y = Σ wᵢ · mapᵢ(x)
 
     Parameters
     ----------

@@ -33,16 +33,59 @@ def test_json_is_json_and_nothing_else(capsys):
     assert all(0 < cell["error"] <= 0.51 for cell in told["results"])
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+def cells(*libraries):
+    """What a run of the kernels would make, without the run."""
+    return [
+        command.Cell(library, kernel, "passed", "A", 0.499, 0.5, 1.0, len(cases(kernel)))
+        for library in libraries
+        for kernel in KERNELS
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 50, 80, 120])
 def test_table_fits_the_terminal(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    status, printed = run(capsys, "--library", "numpy")
-    assert status == 0
+    print_table, _ = command._terminal()
+    print_table([*cells("numpy", "array-api-strict"), command.Cell("mlx", "revin", "missing")], 1.0)
+    printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= columns
     number = len(cases("conditional_instance_norm"))
-    count = f"{number}/{number}"
-    for word in ("numpy", "conditional_instance_norm", "recipe A", "held to 0.51 / 2", count):
+    for word in ("numpy", "revin", "recipe A", "held to 0.51 / 2", "not installed"):
         assert word in printed
+    assert printed.count(f"{number}/{number}") >= 2
+    assert printed.count("0.499") == printed.count("1.000") == 2 * len(KERNELS)
+
+
+def test_progress_counts_what_is_installed(monkeypatch):
+    from rich import progress as rich_progress
+
+    totals, advanced = [], []
+
+    class Counted(rich_progress.Progress):
+        def add_task(self, *arguments, total, **keywords):
+            totals.append(total)
+            return super().add_task(*arguments, total=total, **keywords)
+
+        def update(self, task, *, advance, **keywords):
+            advanced.append(advance)
+
+    monkeypatch.setattr(rich_progress, "Progress", Counted)
+    made = [*cells("numpy"), *(command.Cell("mlx", kernel, "missing") for kernel in KERNELS)]
+    monkeypatch.setattr(command, "_cells", lambda *_: iter(made))
+    _, progress = command._terminal()
+    assert list(progress(["numpy", "mlx"], ["mlx"], [None] * len(KERNELS), False)) == made
+    assert totals == [sum(advanced)] == [len(KERNELS)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["check", "numpy:mean"]])
+def test_interrupted_without_a_traceback(capsys, monkeypatch, arguments):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "real_data", interrupted)
+    monkeypatch.setattr(command._command, "main", interrupted)
+    assert command.main(arguments) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_several_libraries_and_numpy_first(capsys):

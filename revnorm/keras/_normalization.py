@@ -16,7 +16,11 @@ from revnorm.keras import _tensors
 class Normalization(keras.layers.Layer):
     """Normalize by the mean and variance of a data set, given or learned.
 
-        y = (x − mean) / sqrt(variance),   with invert   y = x · sqrt(variance) + mean
+        y = (x − mean) / sqrt(variance)
+
+    With `invert` it goes the other way:
+
+        y = x · sqrt(variance) + mean
 
     Parameters
     ----------
