@@ -17,13 +17,14 @@ copyright = author
 release = metadata.version(project)
 
 extensions = [
+    "asv_site",
+    "gallery",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "myst_parser",
     "numpydoc",
     "backend_table",
     "docstrings",
-    "gallery",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
