@@ -17,6 +17,8 @@ copyright = author
 release = metadata.version(project)
 
 extensions = [
+    "asv_site",
+    "gallery",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "formulas",
@@ -45,18 +47,22 @@ plot_html_show_source_link = False
 
 html_theme = "furo"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"revnorm {release}"
 
-# ETT is not in any package: that example is a page with its program, and run where the data are.
+# ETT is not in any package: that example is run where REVNORM_ETT says that the data are.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "examples",
-    "filename_pattern": r"/(?!forecast_ett)\w+\.py$",
+    "backreferences_dir": "examples/uses",
+    "filename_pattern": rf"/{'' if 'REVNORM_ETT' in os.environ else '(?!forecast_ett)'}\w+\.py$",
+    "image_scrapers": ("gallery",),
+    "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,
     "show_signature": False,
     "write_computation_times": False,
-    "copyfile_regex": r"^$",
+    "copyfile_regex": r"index\.rst",
 }

@@ -97,6 +97,10 @@ for name, report in reports.items():
 colours = {"passed": 1.0, "failed": 0.0, "not run": 0.5}
 table = [[colours[report.tiers[tier]] for tier in TIERS] for report in reports.values()]
 figure, axes = plt.subplots(figsize=(8, 2.8))
+figure.set_label(
+    "A table of four kernels by six tiers: two_pass fails only the exact tier, one_pass the "
+    "conditioning as well, unbiased and no_reduction the formula"
+)
 axes.imshow(table, cmap="RdYlBu", vmin=-0.3, vmax=1.3, aspect="auto")
 for row, report in enumerate(reports.values()):
     for column, tier in enumerate(TIERS):

@@ -119,6 +119,10 @@ shown = list(names).index("^GSPC")
 level = np.abs(late_past[:, -1:])
 colours = {"every series standardized once": "#c2571a", "RevIN": "#1a6fc2"}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(3, 2))
+figure.set_label(
+    "Forecasts of the S&P 500 over what came, and their errors by months ahead, with RevIN and "
+    "with every series standardized once"
+)
 left.plot(dates, prices[:, shown], color="#808080", label="S&P 500")
 for (label, colour), y in zip(colours.items(), (plain, forecast)):
     for i in range(0, len(y), 12):

@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> Forecast:
 def draw(names: Sequence[str], prices: np.ndarray, expected: Forecast) -> None:
     """The last years of each stock, and its forecast with a band of one deviation."""
     figure, axes = plt.subplots(1, len(names), figsize=(9, 3), squeeze=False)
+    figure.set_label(f"Prices of {', '.join(names)}, and their forecasts with a widening band")
     shown = prices[-5 * len(expected.mean) :]
     for i, (cell, name) in enumerate(zip(axes[0], names, strict=True)):
         ahead = np.arange(1, len(expected.mean) + 1)

@@ -58,6 +58,10 @@ print("still missing:", np.array_equal(np.isnan(back), ~observed))
 
 sensor = 2
 figure, axes = plt.subplots(3, 1, figsize=(8, 5), sharex=True)
+figure.set_label(
+    "A sensor's series normalized in three ways: whole, flattened by a gap of zeros, and with the "
+    "gap left out as if nothing were lost"
+)
 titles = ("nothing lost", "gaps filled with zeros", "gaps left out with where=")
 for row, title, y in zip(axes, titles, (whole, filled, masked)):
     row.plot(y[:, sensor], color="#1a6fc2", linewidth=0.9)

@@ -4,18 +4,10 @@ Give a photograph the colours of another picture, by their statistics alone
 
 Adaptive instance normalization [1]_ gives every channel of the content the mean and deviation of
 the style's. It is used on the features of a network; on the channels of the images themselves
-it is the colour transfer of Reinhard et al. [2]_. Three pictures come of it:
+it is the colour transfer of Reinhard et al. [2]_, which does it in a colour space that is made like
+the eye: one channel of light and two of colour.
 
-- the style's statistics in full strength
-- half way there, as `strength` says
-- with a mask, so that only the middle of the photograph decides how it is mapped, and the map
-  is then laid over everything
-
-Pixels that are more transparent than not, a third of the style's, have a colour that nobody sees:
-masks keep them out of the statistics.
-
-Both images ship with matplotlib. The photograph and the three go side by side into one PNG, in a
-new temporary folder unless a path is given.
+The photographs of a pavilion and of a dahlia ship with scikit-learn, the drawing with matplotlib.
 
 .. [1] X. Huang, S. Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance
    Normalization", ICCV 2017.
@@ -23,85 +15,119 @@ new temporary folder unless a path is given.
    Applications 21 (2001).
 """
 
-import argparse
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+# %%
+# Red, green and blue in [0, 1], as height, width, channels. Much of the drawing is transparent, and
+# its colours there are seen by nobody: a mask keeps them out of the statistics.
 
 import matplotlib.image
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
+from sklearn.datasets import load_sample_image
 
 import revnorm as rn
 
-HEIGHT_AND_WIDTH = (0, 1)
-NAMES = ("content", "full strength", "half strength", "by its middle")
+content, dahlia = (load_sample_image(name) / 255 for name in ("china.jpg", "flower.jpg"))
+with cbook.get_sample_data("Minduka_Present_Blue_Pack.png") as file:
+    drawing = matplotlib.image.imread(file).astype(float)
+drawing, opaque = drawing[..., :3], drawing[..., 3:] > 0.5
+print(f"{100 * opaque.mean():.0f} % of the drawing can be seen")
 
 
-class Image(NamedTuple):
-    """Red, green and blue as (height, width, 3), and how opaque they are, (height, width, 1)."""
-
-    colours: np.ndarray
-    alpha: np.ndarray
-
-    @property
-    def seen(self) -> np.ndarray:
-        return self.alpha > 0.5
-
-
-def read(name: str) -> Image:
-    """An image that ships with matplotlib, in [0, 1]."""
-    with cbook.get_sample_data(name) as file:
-        image = matplotlib.image.imread(file, format=Path(name).suffix[1:])
-    reach = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-    image = (image / reach).astype(np.float32)
-    alpha = image[..., 3:] if image.shape[2] == 4 else np.ones_like(image[..., :1])
-    return Image(image[..., :3], alpha)
-
-
-def middle(image: np.ndarray) -> np.ndarray:
-    """A mask of the ellipse that touches the edges, one for all channels."""
-    height, width = image.shape[:2]
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
-    return (x * x + y * y < 1)[..., None]
-
-
-def pictures(content: Image, style: Image) -> list[np.ndarray]:
-    """The content, and what becomes of it: in full, half way, and by its middle alone."""
-    x, seen = content.colours, content.seen
-    options = {"axis": HEIGHT_AND_WIDTH, "style_where": style.seen}
-    return [
-        x,
-        rn.adain(x, style.colours, where=seen, **options),
-        rn.adain(x, style.colours, where=seen, strength=0.5, **options),
-        rn.adain(x, style.colours, where=seen & middle(x), **options),
-    ]
-
-
-def main(arguments: Sequence[str] | None = None) -> Path:
-    parser = argparse.ArgumentParser(
-        description="Give a photograph the colours of another picture, by their statistics alone."
-    )
-    parser.add_argument("path", type=Path, nargs="?", help="where to write the PNG")
-    parser.add_argument("--content", default="grace_hopper.jpg")
-    parser.add_argument("--style", default="Minduka_Present_Blue_Pack.png")
-    chosen = parser.parse_args(arguments)
-    path = chosen.path or Path(tempfile.mkdtemp()) / "colours.png"
-    content, style = read(chosen.content), read(chosen.style)
-    row = [np.concatenate([x, content.alpha], axis=2).clip(0, 1) for x in pictures(content, style)]
-    matplotlib.image.imsave(path, np.concatenate(row, axis=1))
-    print(f"{', '.join(NAMES)}: {path}")
-    figure, axes = plt.subplots(1, len(row), figsize=(9, 3))
-    for cell, picture, name in zip(axes, row, NAMES, strict=True):
-        cell.imshow(picture)
+def strip(pictures, label):
+    figure, axes = plt.subplots(1, len(pictures), figsize=(9, 8 / len(pictures)))
+    figure.set_label(label)
+    for cell, (name, picture) in zip(axes, pictures.items()):
+        cell.imshow(picture.clip(0, 1))
         cell.set(xticks=[], yticks=[])
         cell.set_title(name, fontsize=10)
     figure.tight_layout()
     plt.show()
-    return path
 
 
-if __name__ == "__main__":
-    main()
+# %%
+# The space is called lαβ. Its numbers are logarithms of what the three kinds of cones of the eye
+# take in, turned so that the channels of an ordinary picture have less to do with each other than
+# red, green and blue have.
+
+CONES = np.asarray([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
+TURN = np.asarray([[1, 1, 1], [1, 1, -2], [1, -1, 0]]) / np.sqrt([[3], [6], [2]])
+DARKEST = 1 / 255
+
+
+def from_rgb(picture):
+    return np.log10(picture.clip(DARKEST) @ CONES.T) @ TURN.T
+
+
+def to_rgb(picture):
+    return 10 ** (picture @ TURN) @ np.linalg.inv(CONES).T
+
+
+def correlation(picture):
+    """The largest correlation of two channels."""
+    return abs(np.corrcoef(picture.reshape(-1, 3).T) - np.eye(3)).max()
+
+
+print(f"the channels' largest correlation: {correlation(content):.2f} as red, green and blue,")
+print(f"{correlation(from_rgb(content)):.2f} as lαβ")
+
+# %%
+# ``adain`` with the pixels reduced and the channels kept.
+
+x, style = from_rgb(content), from_rgb(dahlia)
+transferred = rn.adain(x, style, axis=(0, 1))
+for name, picture in {"content": x, "style": style, "transferred": transferred}.items():
+    mean, deviation = picture.mean(axis=(0, 1)), picture.std(axis=(0, 1))
+    print(f"{name:>11}: means {mean.round(2)}, deviations {deviation.round(2)}")
+
+# %%
+# Done on red, green and blue, the same function mistakes light for colour: the brightest of the
+# dahlia is orange, and so the sky is. In lαβ the sky is as green as most of the style.
+
+strip(
+    {
+        "content": content,
+        "style": dahlia,
+        "transferred as RGB": rn.adain(content, dahlia, axis=(0, 1)),
+        "transferred as lαβ": to_rgb(transferred),
+    },
+    "A pavilion, a dahlia, and the pavilion in the dahlia's colours, as RGB and as lαβ",
+)
+
+# %%
+# ``strength`` says how far to go.
+
+strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
+steps = [rn.adain(x, style, axis=(0, 1), strength=strength) for strength in strengths]
+strip(
+    {f"strength {strength:g}": to_rgb(step) for strength, step in zip(strengths, steps)},
+    "The pavilion five times, from its own colours to those of the dahlia",
+)
+
+# %%
+# Two styles at once: ``adain`` is a map that normalizes the content, followed by the inverse of one
+# that normalizes the style. Maps to both styles are blended by weight. The drawing's has a mask.
+
+normalized = rn.standardizer(x, axis=(0, 1))
+to_dahlia = rn.standardizer(style, axis=(0, 1)).inv @ normalized
+to_drawing = rn.standardizer(from_rgb(drawing), axis=(0, 1), where=opaque).inv @ normalized
+blended = [rn.blend([to_drawing, to_dahlia], [1 - share, share])(x) for share in strengths]
+strip(
+    {f"{100 * share:.0f} % dahlia": to_rgb(picture) for share, picture in zip(strengths, blended)},
+    "The pavilion five times, from the blue and grey of a drawing to the green of the dahlia",
+)
+
+# %%
+# What the mask is good for: with it the pavilion has the colours that are seen, without it those of
+# the hidden white as well.
+
+unmasked = rn.adain(x, from_rgb(drawing), axis=(0, 1))
+strip(
+    {
+        "style": np.where(opaque, drawing, 1),
+        "with the mask": to_rgb(to_drawing(x)),
+        "without": to_rgb(unmasked),
+    },
+    "The drawing, and the pavilion in its colours with and without the transparent pixels",
+)
+# sphinx_gallery_thumbnail_number = 3

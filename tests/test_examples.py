@@ -5,6 +5,7 @@ import os
 import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,9 +20,23 @@ def load(name):
     return module
 
 
+def smaller(name, **changes):
+    """An example with some of its assignments changed, so that it takes a moment only."""
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    for variable, value in changes.items():
+        text, found = re.subn(rf"^{variable} = .*$", f"{variable} = {value!r}", text, flags=re.M)
+        assert found == 1, variable
+    module = ModuleType(name)
+    exec(compile(text, name, "exec"), vars(module))
+    return module
+
+
 @pytest.fixture
 def matplotlib():
-    return pytest.importorskip("matplotlib")
+    yield pytest.importorskip("matplotlib")
+    from matplotlib import pyplot
+
+    pyplot.close("all")
 
 
 class TestForecastETT:
@@ -87,6 +102,17 @@ class TestForecastETT:
         assert "ETTh2 on numpy" in printed
         assert printed.count("RevIN") == printed.count("plain") == 2
 
+    def test_published_beside(self, ett):
+        score = ett.Score(0.5, 0.25)
+        line = ett.line("ETTh2", 96, True, score)
+        assert line == ["96", "RevIN", "0.500", "0.250", "RLinear", "0.262", "0.331"]
+        assert ett.line("ETTh2", 24, False, score)[4:] == ["", "", ""]
+
+    def test_picture(self, ett, matplotlib, tmp_path):
+        scores = {("ETTh2", hours, r): ett.Score(0.5, 0.25) for hours in (96, 720) for r in (0, 1)}
+        ett.draw(tmp_path / "picture.svg", scores)
+        assert "<svg" in (tmp_path / "picture.svg").read_text(encoding="utf-8")
+
     @pytest.mark.skipif("REVNORM_ETT" not in os.environ, reason="REVNORM_ETT is not set")
     @pytest.mark.parametrize(
         ("library", "horizon", "revin", "expected"),
@@ -113,37 +139,29 @@ class TestForecastETT:
             ett.main([])
 
 
-def test_style_transfer_statistics(matplotlib, tmp_path, capsys):
+def test_style_transfer_statistics(matplotlib):
     pytest.importorskip("PIL")
+    pytest.importorskip("sklearn")
     module = load("style_transfer_statistics")
-    path = module.main([str(tmp_path / "row.png")])
-    assert str(path) in capsys.readouterr().out
-    content, style = module.read("grace_hopper.jpg"), module.read("Minduka_Present_Blue_Pack.png")
-    written = matplotlib.image.imread(path)
-    shape = content.colours.shape
-    assert written.shape[:2] == (shape[0], 4 * shape[1])
-    _, full, half, by_middle = module.pictures(content, style)
-    # float32 pictures of magnitudes near 1, their statistics taken in float64 by NumPy.
-    statistics = {"axis": (0, 1), "dtype": np.float64}
-    # A third of the style is transparent, in a white that nobody sees.
-    assert 0.3 < 1 - style.seen.mean() < 0.5
-    wanted = style.colours.mean(**statistics, where=style.seen)
-    assert np.all(abs(wanted - style.colours.mean(**statistics)) > 0.01)
-    np.testing.assert_allclose(full.mean(**statistics), wanted, rtol=1e-6)
-    np.testing.assert_allclose(half, (content.colours + full) / 2, atol=1e-6)
-    seen = np.broadcast_to(module.middle(content.colours), shape)
-    np.testing.assert_allclose(by_middle.mean(**statistics, where=seen), wanted, rtol=1e-6)
-
-
-def test_what_is_transparent_stays_so(matplotlib, tmp_path):
-    pytest.importorskip("PIL")
-    module = load("style_transfer_statistics")
-    names = {"--style": "grace_hopper.jpg", "--content": "Minduka_Present_Blue_Pack.png"}
-    path = module.main([str(tmp_path / "row.png"), *sum(names.items(), ())])
-    content = module.read(names["--content"])
-    # Written with 8 bits.
-    alpha = matplotlib.image.imread(path)[..., 3:]
-    np.testing.assert_allclose(alpha, np.tile(content.alpha, (1, 4, 1)), atol=1 / 255)
+    # float64 pictures of magnitudes near 1.
+    close = {"rtol": 0, "atol": 1e-4}
+    for x, style in ((module.transferred, module.style), (module.steps[-1], module.style)):
+        np.testing.assert_allclose(x.mean((0, 1)), style.mean((0, 1)), rtol=1e-9, atol=1e-12)
+        # The deviations but for eps, 1e-5 beside variances from 4e-4.
+        np.testing.assert_allclose(x.std((0, 1)), style.std((0, 1)), rtol=0.02)
+    np.testing.assert_allclose(module.steps[0], module.x, **close)
+    np.testing.assert_allclose(module.steps[2], (module.x + module.transferred) / 2, **close)
+    np.testing.assert_allclose(module.blended[-1], module.transferred, **close)
+    halves = module.blended[0] + module.blended[-1]
+    np.testing.assert_allclose(module.blended[2], halves / 2, **close)
+    # Much of the drawing is transparent, in a white that nobody sees.
+    seen = module.from_rgb(module.drawing).mean((0, 1), where=module.opaque)
+    np.testing.assert_allclose(module.blended[0].mean((0, 1)), seen, rtol=1e-9, atol=1e-12)
+    assert abs(module.unmasked.mean((0, 1)) - seen).max() > 0.1
+    # The way back from the colour space, but for what is darker than it can say.
+    back = module.to_rgb(module.from_rgb(module.content))
+    np.testing.assert_allclose(back, module.content.clip(module.DARKEST), rtol=1e-12)
+    assert module.correlation(module.from_rgb(module.content)) < module.correlation(module.content)
 
 
 def test_forecast_distribution(matplotlib, capsys):
@@ -211,3 +229,47 @@ def test_pictures_of_the_first_page_are_there():
     assert len(found) >= 3
     for path in found:
         assert (root / path).is_file(), path
+
+
+def test_onnx_forecaster(matplotlib):
+    for name in ("torch", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    module = load("onnx_forecaster")
+    # Two float32 dot products of 36 and 32 terms, 2^-24 each, and a factor for what cancels.
+    bound = 4 * (36 + 32) * 2.0**-24
+    np.testing.assert_allclose(module.forecast, module.expected, rtol=bound)
+    np.testing.assert_allclose(module.cents / 100, module.forecast, rtol=bound)
+    np.testing.assert_allclose(module.one, module.forecast[-1:, :, :1], rtol=bound)
+    # Nothing but ONNX's own operations.
+    assert {node.domain for node in module.graph.node} == {""}
+
+
+def test_larger_than_memory(matplotlib):
+    pytest.importorskip("dask.array")
+    pytest.importorskip("sklearn")
+    module = smaller("larger_than_memory", CHUNKS=24)
+    # float64 sums of 3e6 rows, pairwise, of columns up to 5 deviations from zero.
+    assert module.ours.max() < 1e-11 < 1e-6 < module.theirs.max()
+    assert max(module.held.peak, module.counted.peak) < module.large.nbytes / 1e6 / 4
+    np.testing.assert_allclose(module.share, module.known, rtol=1e-12)
+
+
+def test_replace_instance_norm(matplotlib):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    module = smaller("replace_instance_norm", STEPS=10)
+    assert module.apart < 1e-3
+    kinds = {type(one) for one in module.ours.modules()}
+    assert torch.nn.InstanceNorm2d not in kinds
+    assert torch.nn.InstanceNorm2d in {type(one) for one in module.theirs.modules()}
+
+
+def test_gate_of_light(matplotlib):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    module = smaller("gate_of_light", gates=(0.0, 1.0))
+    instance, batch = (tuple(found.values()) for found in module.answers)
+    # The digit as in training, the digit in a new light, bright or dark.
+    assert min(instance[0], instance[1], batch[0], batch[2]) > 90
+    assert max(instance[2], batch[1]) < 60
