@@ -242,9 +242,7 @@ def _common_power(xp: Any, sample: Sample, axis: tuple[int, ...]) -> Array:
     return xp.where(joint == xp.inf, 1.0, joint)
 
 
-def segments(
-    x: Array, axis: tuple[int, ...]
-) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+def segments(x: Array, axis: tuple[int, ...]) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
     """x with an axis split so that the inner reduced ones make a segment.
 
     Gives with it the axes of a segment, and those that count segments; no array where the lengths

@@ -32,5 +32,14 @@ def saved_bytes(call: Callable[[], Any], parameters: Iterable[torch.Tensor] = ()
 
 
 def _sizes(tensors: Iterable[Any]) -> dict[int, int]:
-    storages = (one.untyped_storage() for one in tensors if type(one) in PLAIN)
-    return {storage.data_ptr(): storage.nbytes() for storage in storages if storage.nbytes()}
+    memories = (_memory(one) for one in tensors if type(one) in PLAIN)
+    return {pointer: size for pointer, size in memories if size}
+
+
+def _memory(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor's storage is, and its bytes; none of what a transform left behind."""
+    try:
+        storage = tensor.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
+    except RuntimeError:
+        return 0, 0

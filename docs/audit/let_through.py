@@ -1,6 +1,6 @@
 """What the tolerances of a benchmark let through.
 
-    python docs/audit/tolerances.py --instances 7168
+    python docs/audit/let_through.py --instances 7168
 
 KernelBench's level 1, problem 34 is an instance norm of `torch.rand(112, 64, 512, 512)`. It is
 graded with an absolute and relative tolerance of 1e-4 in float32, and of 1e-2 in half precision.
