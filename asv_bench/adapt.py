@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 import revnorm as rn
+import table
 from benchmarks import measure, report
 
 HEAD = ("data", "rows in a batch", "times the sum", "quartiles", "ns an element")
@@ -49,10 +50,7 @@ def main() -> None:
         "rounds, one call of each way in each.",
         report.markdown(HEAD, found),
     )
-    print(page)
-    if arguments.write:
-        path = report.destination(arguments.write, f"{report.today()}-adapt.md")
-        path.write_text(page, encoding="utf-8")
+    table.publish(page, arguments.write, f"{report.today()}-adapt.md")
 
 
 def lines(arguments: argparse.Namespace) -> Iterator[Line]:

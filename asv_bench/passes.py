@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import revnorm as rn
+import table
 from benchmarks import measure, report, ways
 from revnorm import _blocks
 from revnorm._sums import dot
@@ -35,10 +36,7 @@ def main() -> None:
         "Nanoseconds an element, float32, `out` given.",
         report.markdown(HEAD, lines),
     )
-    print(page)
-    if arguments.write:
-        path = report.destination(arguments.write, f"{report.today()}-passes.md")
-        path.write_text(page, encoding="utf-8")
+    table.publish(page, arguments.write, f"{report.today()}-passes.md")
 
 
 def costs(x: np.ndarray) -> list[float]:
