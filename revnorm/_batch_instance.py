@@ -5,7 +5,7 @@ from typing import Any
 
 from revnorm import _checks
 from revnorm._arguments import public
-from revnorm._checks import Array, is_known
+from revnorm._checks import Array
 from revnorm._frames import UNIT, Frame, blended
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
@@ -13,7 +13,6 @@ from revnorm._moments import Moments, as_moments, as_sample, statistics, togethe
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
 from revnorm._tracing import constant
-from revnorm._trees import is_array
 
 
 @public
@@ -125,7 +124,7 @@ def _within_batch(
     sample, held = statistics(data), batch is None and data.where is None
     if batch is None:
         _checks.sample(array_namespace(data.x), data.x, (*batch_axes, *data.axis))
-        batch = together(_counted(sample, batch_axes), batch_axes)
+        batch = together(sample, batch_axes)
     if held and batch.power is not None:
         # One number alone needs no power of two; beside the others of its batch it does.
         xp = array_namespace(data.x)
@@ -133,14 +132,6 @@ def _within_batch(
     frames = partial(_gated, options=data.options, held=held)
     ends = (standard(batch, data.options), *parameters)
     return normalize(data, frames, *ends, known=sample, out=out)[0], batch
-
-
-def _counted(sample: Sample, axis: tuple[int, ...]) -> Sample:
-    """The sample, its count an array where nobody knows how many it is along some axes."""
-    if is_array(sample.count) or all(is_known(sample.pivot.shape[one]) for one in axis):
-        return sample
-    ones = array_namespace(sample.pivot).ones_like(sample.pivot)
-    return sample._replace(count=ones * sample.count)
 
 
 def _gated(

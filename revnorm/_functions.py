@@ -27,21 +27,23 @@ class Measured(torch.autograd.Function):
     """Pivot, residual and variance of long instances, whose gradient knows of no segments."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, axis: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    def forward(
+        ctx: Any, x: torch.Tensor, axis: tuple[int, ...], split: Any
+    ) -> tuple[torch.Tensor, ...]:
         """Those of the segments together; the pivot is a constant."""
         from revnorm._sample import of_segments
 
-        pivot, residual, variance = of_segments(x, axis)
+        pivot, residual, variance = of_segments(x, axis, split)
         ctx.save_for_backward(x, pivot, residual)
         return pivot, residual, variance
 
     @staticmethod
     def backward(
         ctx: Any, _: torch.Tensor, to_residual: torch.Tensor, to_variance: torch.Tensor
-    ) -> tuple[torch.Tensor, None]:
+    ) -> tuple[torch.Tensor, None, None]:
         """dx = (dresidual + 2 · dvariance · (d − residual)) / n."""
         x, pivot, residual = ctx.saved_tensors
         count = x.numel() // pivot.numel()
         slope = 2 * to_variance / count
         level = to_residual / count - slope * residual
-        return ((x - pivot) * slope + level).to(x.dtype), None
+        return ((x - pivot) * slope + level).to(x.dtype), None, None

@@ -62,6 +62,14 @@ class Sample(NamedTuple):
         return self._replace(variance=self.variance * (count / xp.where(left > 0, left, 1.0)))
 
 
+class Split(NamedTuple):
+    """The sizes of data in segments, the axes of a segment, and those that count segments."""
+
+    sizes: tuple[Any, ...]
+    along: tuple[int, ...]
+    outer: tuple[int, ...]
+
+
 class _Sums(NamedTuple):
     """How the observed elements of instances are added up."""
 
@@ -119,24 +127,24 @@ def measure(
 
 def _around_members(sums: _Sums, x: Array) -> tuple[Sample, Array]:
     """Around a member of each segment."""
-    cut, _, outer = segments(x, sums.place.axis)
-    if cut is None:
+    axis = sums.place.axis
+    split = segments(tuple(x.shape), axis)
+    if split is None:
         return _around_mean(sums, x, None)
-    if not outer:
-        return _around_first(sums, cut)
-    pivot, residual, variance = measured(x, sums.place.axis)
+    if not split.outer:
+        return _around_first(sums, x)
+    pivot, residual, variance = measured(x, axis, split)
     pivot = constant(pivot)
     return Sample(pivot, residual, variance, sums.count), x - pivot
 
 
-def of_segments(x: Array, axis: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def of_segments(x: Array, axis: tuple[int, ...], split: Split) -> tuple[Array, Array, Array]:
     """Pivot, residual and variance, in float64, of what is cut in segments."""
-    cut, along, outer = segments(x, axis)
-    xp = array_namespace(x)
-    length = math.prod([cut.shape[one] for one in along])
+    xp, (sizes, along, outer) = array_namespace(x), split
+    length = math.prod([sizes[one] for one in along])
     recipe = _checks.Recipe(xp.float64, True, True)
     sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length)
-    whole = pooled(_around_first(sums, cut)[0], outer)
+    whole = pooled(_around_first(sums, xp.reshape(x, sizes))[0], outer)
     kept = tuple(1 if i in axis else size for i, size in enumerate(x.shape))
     pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
     return pivot, residual, variance
@@ -212,6 +220,8 @@ def pooled(sample: Sample, axis: tuple[int, ...]) -> Sample:
     if sample.power is not None:
         sample = sample.at(constant(_common_power(xp, sample, axis)))
     pivot, residual, variance, count, power = sample
+    if not is_array(count) and not all(_checks.is_known(pivot.shape[one]) for one in axis):
+        count = count + xp.zeros_like(pivot)
     if is_array(count):
         together = xp.sum(count, axis=axis, keepdims=True)
         weight = count / xp.where(together == 0, 1.0, together)
@@ -242,27 +252,25 @@ def _common_power(xp: Any, sample: Sample, axis: tuple[int, ...]) -> Array:
     return xp.where(joint == xp.inf, 1.0, joint)
 
 
-def segments(x: Array, axis: tuple[int, ...]) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
-    """x with an axis split so that the inner reduced ones make a segment.
+def segments(shape: tuple[Any, ...], axis: tuple[int, ...]) -> Split | None:
+    """How to split an axis so that the inner reduced ones make a segment.
 
-    Gives with it the axes of a segment, and those that count segments; no array where the lengths
-    have no divisors for that, or a size is unknown.
+    None where the lengths have no divisors for that, or a size is unknown.
     """
     left = SEGMENT
-    if not all(is_fixed(x.shape[one]) for one in axis) or not all(map(_checks.is_known, x.shape)):
-        return None, axis, ()
+    if not all(is_fixed(shape[one]) for one in axis) or not all(map(_checks.is_known, shape)):
+        return None
     for at, one in reversed(list(enumerate(axis))):
-        size = x.shape[one]
+        size = shape[one]
         if size <= left:
             left //= size
             continue
         part = divisor(size, left)
         if part is None:
-            return None, axis, ()
-        xp = array_namespace(x)
-        cut = xp.reshape(x, (*x.shape[:one], size // part, part, *x.shape[one + 1 :]))
-        return cut, tuple(i + 1 for i in axis[at:]), (*axis[:at], one)
-    return x, axis, ()
+            return None
+        sizes = (*shape[:one], size // part, part, *shape[one + 1 :])
+        return Split(sizes, tuple(i + 1 for i in axis[at:]), (*axis[:at], one))
+    return Split(shape, axis, ())
 
 
 def extent(xp: Any, x: Array, where: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:

@@ -35,15 +35,15 @@ def is_fixed(size: Any) -> bool:
     return bool(has_static_value(size))
 
 
-def measured(x: Array, axis: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def measured(x: Array, axis: tuple[int, ...], split: Any) -> tuple[Array, Array, Array]:
     """The sample of segments, through which PyTorch's compiler need not differentiate."""
     from revnorm._sample import of_segments
 
     if not _in_torch_compiler(x):
-        return of_segments(x, axis)
+        return of_segments(x, axis, split)
     from revnorm._functions import Measured
 
-    pivot, residual, variance = Measured.apply(x, axis)
+    pivot, residual, variance = Measured.apply(x, axis, tuple(split))
     return pivot, residual, variance
 
 
