@@ -93,9 +93,18 @@ def test_bfloat16_there_and_back(library):
 
 def test_rounding_to_bfloat16_is_that_of_torch():
     torch = pytest.importorskip("torch")
-    x = np.random.default_rng(1).standard_normal(10_000).astype(np.float32)
+    rng = np.random.default_rng(1)
+    x = np.ldexp(rng.standard_normal(100_000), rng.integers(-150, 125, 100_000))
+    x = np.append(x, [0.0, -0.0, np.inf, -np.inf, np.nan, largest("bfloat16")]).astype(np.float32)
     expected = torch.from_numpy(x).to(torch.bfloat16).float().numpy()
     np.testing.assert_array_equal(rounded(x.astype(np.float64), "bfloat16"), expected)
+
+
+def test_rounding_to_bfloat16_happens_once():
+    """By way of float32 the first is a tie and goes to 1, the second to 0."""
+    least = smallest("bfloat16")
+    x = np.asarray([1 + 2.0**-8 + 2.0**-40, least / 2 * (1 + 2.0**-30), least * 1.5])
+    np.testing.assert_array_equal(rounded(x, "bfloat16"), [1 + 2.0**-7, least, 2 * least])
 
 
 def test_no_bfloat16_in_numpy():

@@ -110,12 +110,12 @@ def flushes(library: str, dtype: str, device: Any = None) -> bool:
 
 def rounded(values: Any, dtype: str) -> np.ndarray:
     """Values of float64 rounded to a type, bfloat16 being held in float32."""
-    if dtype != "bfloat16":
-        with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(values).astype(dtype, order="K")
+    values = np.asarray(values)
     with np.errstate(over="ignore", under="ignore"):
-        single = np.asarray(values).astype(np.float32, order="K")
-        bits = significand(dtype)[0]
-        fraction, exponent = np.frexp(single)
-        exact = np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits)
-        return np.where(np.isfinite(single), exact, single).astype(np.float32)
+        if dtype != "bfloat16":
+            return values.astype(dtype, order="K")
+        bits, top = significand(dtype)
+        _, exponent = np.frexp(values)
+        # Subnormal numbers lie as far from each other as the smallest normal ones do.
+        last = np.maximum(exponent, 2 - top) - bits
+        return np.ldexp(np.rint(np.ldexp(values, -last)), last).astype(np.float32)
