@@ -249,7 +249,7 @@ def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5,
     if center == "last":
         share = _is_last(seen, axis)
     else:
-        share = np.where(seen, Fraction(1), Fraction(0)) / count
+        share = pairs(seen.astype(np.float64)) / count
     deviates = (x - given.mean) / left
     if mode == "relative":
         deviates = deviates + x * exact(eps) / count
