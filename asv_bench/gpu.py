@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+import table
 from benchmarks import functions, libraries, measure, report, rows, ways
 
 ROOT = Path(__file__).parents[1]
@@ -79,11 +80,8 @@ def main() -> int:
     kind = "Rehearsal on the CPU, not a GPU" if arguments.rehearse else "On a GPU"
     facts = [("device", device_name(device)), *report.provenance("torch", "jax", "cupy-cuda12x")]
     text = report.page(f"{kind}, {report.today()}", facts, *parts)
-    print(text)
-    if arguments.write:
-        suffix = "rehearsal" if arguments.rehearse else "gpu"
-        path = report.destination(arguments.write, f"{report.today()}-{suffix}.md")
-        path.write_text(text, encoding="utf-8")
+    suffix = "rehearsal" if arguments.rehearse else "gpu"
+    table.publish(text, arguments.write, f"{report.today()}-{suffix}.md")
     return failed
 
 
