@@ -77,10 +77,10 @@ def blended(
 def steepest(ends: Sequence[tuple[Frame, Frame]]) -> Frame:
     """The source of the steepest map, around which the others' offsets cancel least."""
     center, target = ends[0]
-    xp, most = array_namespace(center.unit), abs(target.unit) / center.unit
+    xp, most = array_namespace(center.unit), abs(target.unit / center.unit)
     for source, target in ends[1:]:
         source = source.at(center.power)
-        slope = abs(target.unit) / source.unit
+        slope = abs(target.unit / source.unit)
         pairs = zip(source[:3], center[:3], strict=True)
         origin, residual, unit = (xp.where(slope > most, a, b) for a, b in pairs)
         center = Frame(origin, residual, unit, center.power)

@@ -159,3 +159,60 @@ def test_merge_is_the_whole(sample, cut):
     # Errors of the two means, in the between-groups part, and of the two variances.
     allowed = 4 * unit * count * expected.variance + 4 * (unit * reach) ** 2
     assert np.all(abs(oracle.exact(merged.variance) - expected.variance) <= allowed)
+
+
+@st.composite
+def lines(draw):
+    """Maps of any slope and sign, near each other or far."""
+    reach = draw(st.sampled_from([0, 3, 12]))
+    exponent = st.floats(-reach, reach)
+    signs = draw(st.tuples(*[st.sampled_from([-1, 1])] * 4))
+    fields = [np.asarray([sign * 10.0 ** draw(exponent)]) for sign in signs]
+    center, divisor, factor, offset = fields
+    return rn.AffineMap(center, np.zeros(1), divisor, factor, offset, np.zeros(1))
+
+
+def followed(line, x):
+    """What a map makes of exact numbers, the sizes of what that is added up from, and its slope."""
+    center, _, divisor, factor, offset, _ = (oracle.exact(field) for field in line)
+    slope = factor / divisor
+    stretched = slope * (x - center)
+    return stretched + offset, abs(stretched) + abs(offset), abs(slope)
+
+
+def points(seed, *lines):
+    """float64 numbers beside the centers of maps."""
+    rng = np.random.default_rng(seed)
+    spread = rng.standard_normal((len(lines), 5)) * 10.0 ** rng.uniform(-12, 12, (len(lines), 1))
+    return np.concat([line.center + near for line, near in zip(lines, spread, strict=True)])
+
+
+WEIGHTS = st.just(0.0) | st.floats(1e-3, 2) | st.floats(-2, -1e-3)
+
+# Roundings of 2^-53 of each number that is added, in a map made of two.
+FEW = oracle.exact(16 * 2.0**-53)
+
+
+@MODEST
+@given(lines(), lines(), st.integers(0, 2**32 - 1))
+def test_composition_is_one_after_the_other(inner, outer, seed):
+    x = points(seed, inner)
+    between, sizes, _ = followed(inner, oracle.exact(x))
+    expected, last, slope = followed(outer, between)
+    sizes = slope * (sizes + abs(oracle.exact(outer.center))) + last
+    assert np.all(abs(oracle.exact((outer @ inner)(x)) - expected) <= FEW * sizes)
+
+
+@MODEST
+@given(lines(), lines(), WEIGHTS, WEIGHTS, st.integers(0, 2**32 - 1))
+def test_blend_is_the_weighted_sum(first, second, a, b, seed):
+    """Whichever map is the steepest, and whatever its sign."""
+    x = points(seed, first, second)
+    ends = [followed(line, oracle.exact(x)) for line in (first, second)]
+    weights = [oracle.exact(abs(weight)) for weight in (a, b)]
+    expected = oracle.exact(a) * ends[0][0] + oracle.exact(b) * ends[1][0]
+    gap = abs(oracle.exact(first.center) - oracle.exact(second.center))
+    flatter = np.minimum(*(weight * end[2] for weight, end in zip(weights, ends, strict=True)))
+    sizes = sum(weight * end[1] for weight, end in zip(weights, ends, strict=True))
+    y = rn.blend([first, second], [a, b])(x)
+    assert np.all(abs(oracle.exact(y) - expected) <= FEW * (sizes + flatter * gap))
