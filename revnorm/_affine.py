@@ -68,12 +68,13 @@ class AffineMap(NamedTuple):
         """The map from one frame to another, its low bits in the residuals."""
         if source.power is not None:
             xp, power = array_namespace(source.unit), source.power
-            # A unit keeps its power if it is too small without.
+            # A unit keeps its power if it is too small without, or too large.
             bare = source.unit / power
-            small = bare < xp.finfo(bare.dtype).smallest_normal / xp.finfo(bare.dtype).eps
-            unit = xp.where(small, source.unit, bare)
+            least = xp.finfo(bare.dtype).smallest_normal / xp.finfo(bare.dtype).eps
+            held = (bare >= least) & (bare < xp.inf)
+            unit = xp.where(held, bare, source.unit)
             source = Frame(source.origin / power, source.residual / power, unit)
-            target = target._replace(unit=target.unit * xp.where(small, power, 1.0))
+            target = target._replace(unit=target.unit * xp.where(held, 1.0, power))
         target = target.solid(source.unit)
         center, offset = two_sum(*source[:2]), two_sum(*target[:2])
         return cls(*center, source.unit, target.unit, *offset)

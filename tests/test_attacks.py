@@ -225,6 +225,15 @@ def test_an_eps_beyond_the_range_leaves_all_finite(on, eps):
                 assert np.all(np.isfinite(backend.to_numpy(map.inv(y))))
 
 
+@pytest.mark.parametrize("center", ["mean", "last"])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 2e36), ("float64", 8e305)])
+@pytest.mark.parametrize("on", ["numpy:cpu", "torch:cpu", "array-api-strict:device1"])
+def test_a_divisor_beyond_the_range_is_still_undone(on, dtype, size, center):
+    rows = size * (1 + np.arange(12.0).reshape(2, 6) / 1000)
+    options = {"eps": 2e5, "eps_mode": "relative", "correction": 0, "center": center}
+    hold("revin", rows.astype(dtype), on=on, dtype=dtype, precision="native", **options)
+
+
 @pytest.mark.parametrize("on", ["numpy:cpu", "torch:cpu"])
 @pytest.mark.parametrize(
     ("dtype", "size"), [("float32", 3e38), ("float64", 1e308), ("float64", 1e306)]
