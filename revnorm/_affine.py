@@ -38,7 +38,8 @@ class AffineMap(NamedTuple):
     divisor : array
         The unit of length on the side of x; never 0, and positive where it comes from data.
     factor : array
-        The unit of length on the side of y.
+        The unit of length on the side of y. Where the divisor alone would be out of range, both are
+        multiplied by one power of two.
     offset, offset_residual : array
         What is added, and its low bits.
 
