@@ -27,6 +27,7 @@ ADAPTERS = (
     "_chunks",
     "_compile",
     "_convert",
+    "_chains",
     "_data_checks",
     "_estimator",
     "_flat",
