@@ -48,7 +48,7 @@ def main() -> None:
         f"Learning a data set, {report.today()}",
         report.provenance(),
         f"{arguments.rows} rows of {arguments.features} features; {arguments.rounds} rounds, in "
-        "each of which both ways are called once. Costs of the fastest calls, and medians of rounds.",
+        "each of which both ways are called once. Costs are of the fastest; medians, of rounds.",
         report.markdown(HEAD, found),
     )
     table.publish(page, arguments.write, f"{report.today()}-adapt.md")

@@ -20,6 +20,7 @@ from revnorm._checks import (
     shown,
     unknown,
 )
+from revnorm._cuts import cut_alike
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._trees import is_array as is_like_array
 
@@ -98,9 +99,10 @@ def weights(xp: Any, given: Array, x: Array) -> Array:
         )
     if not is_dask(given) and not xp.all((given >= 0) & (given < xp.inf)):
         raise ValueError("`sample_weight` must be finite and not negative")
-    for _ in range(len(against) - len(sizes)):
-        given = xp.expand_dims(given, axis=-1)
-    return given
+    behind = len(against) - len(sizes)
+    # Dask reshapes no unknown sizes, but indexes them.
+    given = given[(..., *[None] * behind)] if behind else given
+    return cut_alike("sample_weight", given, x)
 
 
 def one_a_sample(given: Array, x: Array) -> None:

@@ -24,8 +24,8 @@ from revnorm._read_once import read_once
 from revnorm._room import Room
 from revnorm._sample import Sample, pooled
 
-# Elements that are gathered before they are measured, and those of a batch that is.
-GATHERED, SMALL = 1 << 20, 1 << 19
+# Elements that are gathered before they are measured, and bytes of a batch that is.
+GATHERED, SMALL = 1 << 20, 1 << 21
 _HOST = np.empty(0)
 
 
@@ -62,7 +62,7 @@ class Stream:
             return
         if is_on_host(x):
             x = to_numpy(x)
-            if where is None and weights is None and x.size <= SMALL:
+            if where is None and weights is None and x.nbytes <= SMALL:
                 with self._lock:
                     self._gather(x)
                 return
@@ -74,7 +74,7 @@ class Stream:
 
     def takes(self, x: Array) -> bool:
         """Take in a batch that is just as one before, and needs no check; False if it is not."""
-        if type(x) is not np.ndarray or x.size > SMALL:
+        if type(x) is not np.ndarray or x.nbytes > SMALL:
             return False
         with self._lock:
             if self._room is None or not self._room.takes(x):
@@ -134,7 +134,11 @@ def measured(
         parts = read_once(x, axis) if where is None and type(x) is np.ndarray else None
         return parts or [moments(x, axis=axis, where=where)]
     xp, at, size = array_namespace(x), axis[0], math.prod(x.shape)
-    weights = xp.broadcast_to(_checks.aligned(xp, weights, x.ndim), x.shape)
+    weights = _checks.aligned(xp, weights, x.ndim)
+    if is_dask(x):
+        weights = weights + xp.zeros_like(x, dtype=weights.dtype)
+    else:
+        weights = xp.broadcast_to(weights, x.shape)
     if where is not None:
         weights = xp.where(where, weights, 0.0)
     if is_dask(x):

@@ -28,6 +28,7 @@ ADAPTERS = (
     "_compile",
     "_convert",
     "_chains",
+    "_cuts",
     "_data_checks",
     "_estimator",
     "_flat",
