@@ -75,7 +75,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Numbers, lists and frames of them as NumPy's array; a batch is no list, which holds some."""
     listed = name != "batch" and (is_number(value) or isinstance(value, tuple | list))
     if not (listed or is_like_array(value)):
-        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
+        hint = "; a list holds batches, each an array" if is_number(value) else ""
+        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}{hint}")
     try:
         array = np.asarray(value)
     except ValueError:

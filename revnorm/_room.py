@@ -13,49 +13,46 @@ from revnorm._pivoted import WIDE
 Measure = Callable[[np.ndarray, tuple[int, ...]], list[Moments]]
 
 
+def room(like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure) -> "Room":
+    """Space for so many elements, of batches that are like one."""
+    leading = axis == tuple(range(len(axis)))
+    if is_narrow(like) and leading and math.prod(like.shape[len(axis) :]) <= WIDE:
+        return _Rows(like, len(axis), elements)
+    return _Copies(like, axis, elements, measure)
+
+
 class Room:
-    """Space for batches of one dtype, of the same sizes but along axes that are reduced.
+    """Space for batches of one dtype, and of the same sizes but along some neighbouring axes."""
 
-    Rows of narrow numbers are added up as they come, others laid behind each other.
-    """
-
-    def __init__(
-        self, like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure
-    ) -> None:
-        width = math.prod(like.shape[len(axis) :])
-        leading = axis == tuple(range(len(axis)))
-        self._store: _Sums | _Copies
-        if is_narrow(like) and leading and width <= WIDE:
-            self._free = slice(0, len(axis))
-            self._store = _Sums(like.shape, len(axis), elements // width)
-        else:
-            self._free = slice(axis[0], axis[0] + 1)
-            self._store = _Copies(like, axis, elements, measure)
-        self._dtype, self._sizes = like.dtype, self._sizes_of(like)
+    def __init__(self, like: np.ndarray, start: int, stop: int) -> None:
+        self._start, self._stop = start, stop
+        self._kind = self._kind_of(like)
 
     def takes(self, x: np.ndarray) -> bool:
         """Whether a batch is of the kind that there is space for."""
-        return x.dtype == self._dtype and self._sizes_of(x) == self._sizes
+        return self._kind_of(x) == self._kind
 
     def add(self, x: np.ndarray) -> list[Moments]:
         """Take in a batch; the moments of what there was no more space for."""
-        return self._store.add(x)
+        raise NotImplementedError
 
     def moments(self) -> list[Moments]:
         """The moments of all that is held."""
-        return self._store.moments()
+        raise NotImplementedError
 
-    def _sizes_of(self, x: np.ndarray) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-        return x.ndim, x.shape[: self._free.start], x.shape[self._free.stop :]
+    def _kind_of(self, x: np.ndarray) -> tuple[object, ...]:
+        shape = x.shape
+        return x.dtype, x.ndim, shape[: self._start], shape[self._stop :]
 
 
-class _Sums:
-    """Batches of which the axes that are kept come last, as rows of a table."""
+class _Rows(Room):
+    """Of narrow numbers, of which the axes that are kept come last: rows of a table."""
 
-    def __init__(self, shape: tuple[int, ...], axes: int, rows: int) -> None:
-        self._shape = (1,) * axes + shape[axes:]
-        self._width = math.prod(shape[axes:])
-        self._chains = Chains(rows, self._width)
+    def __init__(self, like: np.ndarray, axes: int, elements: int) -> None:
+        super().__init__(like, 0, axes)
+        self._shape = (1,) * axes + like.shape[axes:]
+        self._width = math.prod(self._shape)
+        self._chains = Chains(elements // self._width, self._width)
 
     def add(self, x: np.ndarray) -> list[Moments]:
         table, full = x.reshape(-1, self._width), []
@@ -70,13 +67,14 @@ class _Sums:
         return [Moments(*(field.reshape(self._shape) for field in self._chains.moments()))]
 
 
-class _Copies:
-    """Batches laid behind each other along an axis."""
+class _Copies(Room):
+    """Laid behind each other along an axis."""
 
     def __init__(
         self, like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure
     ) -> None:
         shape, at = like.shape, axis[0]
+        super().__init__(like, at, at + 1)
         length = max(elements * shape[at] // like.size, shape[at])
         self._array = np.empty((*shape[:at], length, *shape[at + 1 :]), like.dtype)
         self._before = (slice(None),) * at
@@ -84,12 +82,11 @@ class _Copies:
         self._filled = 0
 
     def add(self, x: np.ndarray) -> list[Moments]:
-        at, full = len(self._before), []
-        if self._filled + x.shape[at] > self._array.shape[at]:
+        full, size = [], x.shape[self._start]
+        if self._filled + size > self._array.shape[self._start]:
             full, self._filled = self.moments(), 0
-        stop = self._filled + x.shape[at]
-        self._array[(*self._before, slice(self._filled, stop))] = x
-        self._filled = stop
+        self._array[(*self._before, slice(self._filled, self._filled + size))] = x
+        self._filled += size
         return full
 
     def moments(self) -> list[Moments]:

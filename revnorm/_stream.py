@@ -21,7 +21,7 @@ from revnorm._libraries import array_namespace, is_dask
 from revnorm._memory import quiet
 from revnorm._moments import Moments, as_moments, merged, moments, together
 from revnorm._read_once import read_once
-from revnorm._room import Room
+from revnorm._room import Room, room
 from revnorm._sample import Sample, pooled
 
 # Elements that are gathered before they are measured, and bytes of a batch that is.
@@ -80,7 +80,7 @@ class Stream:
             if self._room is None or not self._room.takes(x):
                 return False
             self._lay(self._room, x)
-        return True
+            return True
 
     def put(self, part: Moments) -> None:
         """Take in what another stream has seen."""
@@ -101,12 +101,12 @@ class Stream:
         if self._room is None or not self._room.takes(x):
             for part in self._gathered():
                 self._put(part)
-            self._room = Room(x, self.axis, GATHERED, measured)
+            self._room = room(x, self.axis, GATHERED, measured)
         self._lay(self._room, x)
 
-    def _lay(self, room: Room, x: np.ndarray) -> None:
+    def _lay(self, held: Room, x: np.ndarray) -> None:
         self._change()
-        for part in room.add(x):
+        for part in held.add(x):
             self._put(part)
 
     def _gathered(self) -> list[Moments]:
