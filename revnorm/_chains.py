@@ -44,54 +44,64 @@ class Chains:
 
     def take(self, table: np.ndarray) -> int:
         """Add rows, at most as many as still fit; how many these are."""
-        start, size, most = 0, len(self._rows), len(self._first)
-        while start < len(table) and self._count < most:
-            part = table[start : start + size - self._filled]
-            start, stop = start + len(part), self._filled + len(part)
-            self._rows[self._filled : stop] = part
-            self._filled = stop
-            if stop == size:
-                self._add()
-        return start
+        start, free, most = 0, len(self._rows) - self._filled, len(self._first)
+        if len(table) >= free:
+            with np.errstate(all="ignore"):
+                while len(table) - start >= free and self._count < most:
+                    self._lay(table[start : start + free])
+                    self._add()
+                    start, free = start + free, len(self._rows)
+        if self._count == most:
+            return start
+        self._lay(table[start:])
+        return len(table)
+
+    def _lay(self, table: np.ndarray) -> None:
+        """Rows behind those in the block, in which there is room for them."""
+        stop = self._filled + len(table)
+        self._rows[self._filled : stop] = table
+        self._filled = stop
 
     def _add(self) -> None:
         """Write the sums of the block, and use it up."""
         at, block = slice(self._count, self._count + _BLOCK), self._block
-        with np.errstate(all="ignore"):
-            np.matmul(ONES, block, out=self._first[at])
-            np.matmul(ONES, np.multiply(block, block, out=block), out=self._second[at])
+        np.matmul(ONES, block, out=self._first[at])
+        np.matmul(ONES, np.multiply(block, block, out=block), out=self._second[at])
         self._count, self._filled = at.stop, 0
 
-    @np.errstate(all="ignore")
     def moments(self) -> Moments:
         """The moments of all rows taken so far, of which there are some; more may come."""
+        return self._moments(self._first[: self._count].copy(), self._second[: self._count].copy())
+
+    def finish(self) -> Moments:
+        """The same, where those that come are to be added up anew."""
+        found = self._moments(self._first[: self._count], self._second[: self._count])
+        self.clear()
+        return found
+
+    @np.errstate(all="ignore")
+    def _moments(self, first: np.ndarray, second: np.ndarray) -> Moments:
+        """By the sums of the chains, which are written over."""
         np.setbufsize(BUFFER)
         left = self._rows[: self._filled]
-        total = np.add.reduce(self._first[: self._count], axis=0).reshape(-1, left.shape[1])
+        total = np.add.reduce(first, axis=0).reshape(-1, left.shape[1])
         mean = (np.add.reduce(total, axis=0) + np.add.reduce(left, axis=0)) / len(self)
         # As float32 holds it: no number of the data is nearer.
         pivot = mean.astype(np.float32).astype(np.float64)
         row = np.tile(pivot, len(total))
         sums = np.zeros((2, len(row)))
-        if self._count:
-            sums += self._of_chains(row)
-        if self._filled:
+        if len(first):
+            gap = first - CHAIN / 2 * row
+            second -= np.multiply(gap, 2 * row, out=gap)
+            first -= CHAIN * row
+            sums += added(first), added(second)
+        if len(left):
             sums += self._of_left(row)
         sums = added(sums.reshape(2, len(total), -1).swapaxes(0, 1))
         return moments_of(pivot, sums, len(self))
 
-    def _of_chains(self, row: np.ndarray) -> np.ndarray:
-        """The sums of the deviations from the pivot and of their squares, in chains."""
-        first, second = self._first[: self._count], self._second[: self._count]
-        ones, squares = sums = np.empty((2, *first.shape))
-        np.subtract(first, CHAIN / 2 * row, out=ones)
-        np.multiply(ones, 2 * row, out=ones)
-        np.subtract(second, ones, out=squares)
-        np.subtract(first, CHAIN * row, out=ones)
-        return added(sums.swapaxes(0, 1))
-
     def _of_left(self, row: np.ndarray) -> np.ndarray:
-        """The same in the rows that fill no block."""
+        """The sums of the deviations, and of their squares, in the rows that fill no block."""
         filled = -(-self._filled * self._rows.shape[1] // len(row))
         d = self._block.reshape(-1, len(row))[:filled] - row
         d.reshape(-1, self._rows.shape[1])[self._filled :] = 0

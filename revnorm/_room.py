@@ -57,14 +57,14 @@ class _Rows(Room):
     def add(self, x: np.ndarray) -> list[Moments]:
         table, full = x.reshape(-1, self._width), []
         while len(table := table[self._chains.take(table) :]):
-            full += self.moments()
-            self._chains.clear()
+            full.append(self._laid(self._chains.finish()))
         return full
 
     def moments(self) -> list[Moments]:
-        if not len(self._chains):
-            return []
-        return [Moments(*(field.reshape(self._shape) for field in self._chains.moments()))]
+        return [self._laid(self._chains.moments())] if len(self._chains) else []
+
+    def _laid(self, found: Moments) -> Moments:
+        return Moments(*(field.reshape(self._shape) for field in found))
 
 
 class _Copies(Room):

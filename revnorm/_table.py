@@ -39,7 +39,7 @@ def columns(table: np.ndarray) -> list[Moments] | None:
 def _of_chains(table: np.ndarray) -> Moments:
     chains = Chains(*table.shape)
     chains.take(table)
-    return chains.moments()
+    return chains.finish()
 
 
 def _around(table: np.ndarray) -> Moments | None:

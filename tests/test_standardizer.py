@@ -277,13 +277,19 @@ class TestManyBatches:
 
     @pytest.mark.parametrize("dtype", ["float16", "float32"])
     def test_of_narrow_rows_may_be_of_any_size(self, dtype):
-        x = RNG.normal(30, 3, (12_000, 40)).astype(dtype)
-        whole = rn.Standardizer(axis=0).adapt(x)
-        for size in (1, 7, 333, 5000):
-            batches = (x[start : start + size] for start in range(0, 12_000, size))
-            found = rn.Standardizer(axis=0).adapt(batches)
-            for one, other in zip(found.moments, whole.moments, strict=True):
-                np.testing.assert_array_equal(one, other)
+        """More rows than are added up in one, too."""
+        x = RNG.normal(30, 3, (30_000, 40)).astype(dtype)
+        for rows, sizes in ((26_000, (1, 333, 5000, 26_000)), (30_000, (7, 640, 12_000))):
+            first, *others = (
+                rn.Standardizer(axis=0).adapt(
+                    x[i : min(i + size, rows)] for i in range(0, rows, size)
+                )
+                for size in sizes
+            )
+            assert (first.moments.count == rows).all()
+            for other in others:
+                for one, same in zip(first.moments, other.moments, strict=True):
+                    np.testing.assert_array_equal(one, same)
 
     def test_begin_another_part_where_one_is_full(self):
         x = RNG.normal(30, 3, (70_000, 40)).astype(np.float32)
