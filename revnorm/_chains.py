@@ -17,7 +17,7 @@ from revnorm._moments import Moments
 from revnorm._pivoted import BUFFER, CHAIN, ONES, WIDE, added, moments_of
 
 # Chains in a block.
-_BLOCK = 5
+_BLOCK = 7
 
 
 def rows_in_block(width: int) -> int:
