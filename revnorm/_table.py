@@ -16,6 +16,7 @@ from revnorm._pivoted import BLOCK, CHAIN, FEW, ONES, WIDE, added, is_near, mome
 
 # Elements measured in one.
 _PIECE = 1 << 20
+_Measure = Callable[[np.ndarray], Moments | None]
 
 
 def columns(table: np.ndarray) -> list[Moments] | None:
@@ -25,21 +26,29 @@ def columns(table: np.ndarray) -> list[Moments] | None:
     # Of whole blocks, where there are several.
     block = rows_in_block(width)
     edges = [0, *(length * i // pieces // block * block for i in range(1, pieces)), length]
-    measure: Callable[[np.ndarray], Moments | None] = _of_chains if is_narrow(table) else _around
+    cuts = range(0, width, WIDE)
+    measures: list[_Measure] = [_around for _ in cuts]
+    if is_narrow(table):
+        longest = max(stop - start for start, stop in pairwise(edges))
+        measures = [_of_chains(Chains(longest, min(WIDE, width - i))) for i in cuts]
     found = []
     for start, stop in pairwise(edges):
-        cuts = [measure(table[start:stop, i : i + WIDE]) for i in range(0, width, WIDE)]
-        known = [one for one in cuts if one is not None]
-        if len(known) < len(cuts):
+        parts = [one(table[start:stop, i : i + WIDE]) for i, one in zip(cuts, measures)]
+        known = [one for one in parts if one is not None]
+        if len(known) < len(parts):
             return None
         found.append(Moments(*map(np.concat, zip(*known, strict=True))))
     return found
 
 
-def _of_chains(table: np.ndarray) -> Moments:
-    chains = Chains(*table.shape)
-    chains.take(table)
-    return chains.finish()
+def _of_chains(chains: Chains) -> _Measure:
+    """By sums that are written over each time."""
+
+    def measured(table: np.ndarray) -> Moments:
+        chains.take(table)
+        return chains.finish()
+
+    return measured
 
 
 def _around(table: np.ndarray) -> Moments | None:
