@@ -460,13 +460,14 @@ def test_within_a_trace():
 
 def test_dask_computes_once():
     dask = pytest.importorskip("dask")
+    da = pytest.importorskip("dask.array")
     seen = []
 
     def read(block):
         seen.append(block.shape)
         return block
 
-    x = dask.array.from_array(DATA, chunks=(100, 4)).map_blocks(read, meta=DATA[:0])
+    x = da.from_array(DATA, chunks=(100, 4)).map_blocks(read, meta=DATA[:0])
     with dask.config.set(scheduler="synchronous"):
         standardize = rn.Standardizer(axis=0).adapt(x)
         assert seen == [(100, 4)] * 6
