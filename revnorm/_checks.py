@@ -6,6 +6,7 @@ from numbers import Real
 from operator import index
 from typing import Any, NamedTuple
 
+from revnorm._cuts import cut_alike
 from revnorm._libraries import array_namespace, device, is_array, is_writable
 from revnorm._registry import make_known
 from revnorm._subclasses import refusal
@@ -467,7 +468,7 @@ def mask(xp: Any, name: str, where: Array, x: Array) -> Array:
     if not xp.isdtype(where.dtype, "bool"):
         raise TypeError(f"`{name}` must be boolean, got {where.dtype}")
     broadcasts(name, where, shape(x))
-    return aligned(xp, where, x.ndim)
+    return cut_alike(name, aligned(xp, where, x.ndim), x)
 
 
 def statistics(name: str, given: Any, x: Array, reduced: tuple[int, ...]) -> None:

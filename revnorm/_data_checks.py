@@ -20,6 +20,7 @@ from revnorm._checks import (
     shown,
     unknown,
 )
+from revnorm._cuts import cut_alike
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._trees import is_array as is_like_array
 
@@ -74,7 +75,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Numbers, lists and frames of them as NumPy's array; a batch is no list, which holds some."""
     listed = name != "batch" and (is_number(value) or isinstance(value, tuple | list))
     if not (listed or is_like_array(value)):
-        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}")
+        hint = "; a list holds batches, each an array" if is_number(value) else ""
+        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}{hint}")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -98,9 +100,10 @@ def weights(xp: Any, given: Array, x: Array) -> Array:
         )
     if not is_dask(given) and not xp.all((given >= 0) & (given < xp.inf)):
         raise ValueError("`sample_weight` must be finite and not negative")
-    for _ in range(len(against) - len(sizes)):
-        given = xp.expand_dims(given, axis=-1)
-    return given
+    behind = len(against) - len(sizes)
+    # Dask reshapes no unknown sizes, but indexes them.
+    given = given[(..., *[None] * behind)] if behind else given
+    return cut_alike("sample_weight", given, x)
 
 
 def one_a_sample(given: Array, x: Array) -> None:

@@ -6,7 +6,7 @@ Blocks of them fit in the cache, and NumPy adds them pairwise.
 import numpy as np
 
 from revnorm._moments import Moments
-from revnorm._pivoted import BLOCK, FEW, added, moments_of, pivot_of
+from revnorm._pivoted import BLOCK, FEW, added, is_near, moments_of, pivot_of
 
 
 def lanes(x: np.ndarray) -> list[Moments] | None:
@@ -19,8 +19,8 @@ def lanes(x: np.ndarray) -> list[Moments] | None:
     pivot = pivot_of(some.swapaxes(1, 2).reshape(-1, width))
     sums = _sums(x.reshape(-1, length), np.tile(pivot, outer))
     sums = added(sums.reshape(2, outer, width).swapaxes(0, 1))
-    found = moments_of(pivot, sums, outer * length)
-    return None if found is None else [found]
+    count = outer * length
+    return [moments_of(pivot, sums, count)] if is_near(sums, count) else None
 
 
 def _sums(rows: np.ndarray, pivot: np.ndarray) -> np.ndarray:

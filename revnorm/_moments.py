@@ -168,11 +168,12 @@ def merge(first: Moments, second: Moments, /) -> Moments:
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
     if _chunks.are_plain(first.mean, (*first, *second)):
-        return _chunks.elementwise(_merged, first, second)
-    return _merged(first, second)
+        return _chunks.elementwise(merged, first, second)
+    return merged(first, second)
 
 
-def _merged(first: Moments, second: Moments) -> Moments:
+def merged(first: Moments, second: Moments) -> Moments:
+    """The same of moments that are known to fit."""
     xp = array_namespace(first.mean)
     count = first.count + second.count
     weight = second.count / xp.where(count == 0, 1.0, count)

@@ -2,8 +2,8 @@
 
     d = x − pivot        mean = pivot + E[d]        variance = E[d²] − E[d]²
 
-That loses few digits as long as the pivot is within a standard deviation of the mean. Where it
-turns out not to be, or squares leave the range, there are none.
+That loses few digits as long as the pivot is within a standard deviation of the mean, and squares
+stay within the range.
 """
 
 import numpy as np
@@ -17,6 +17,9 @@ BLOCK = 44800
 BUFFER = 256
 # Samples by which a pivot is chosen.
 FEW = 64
+# Rows in a chain, and elements side by side: few enough that BLAS adds a chain on one thread.
+CHAIN, WIDE = 16, 560
+ONES = np.ones(CHAIN)
 
 
 def pivot_of(some: np.ndarray) -> np.ndarray:
@@ -25,13 +28,16 @@ def pivot_of(some: np.ndarray) -> np.ndarray:
     return np.clip(mean, some.min(axis=0), some.max(axis=0)).astype(np.float64)
 
 
-def moments_of(pivot: np.ndarray, sums: np.ndarray, length: int) -> Moments | None:
+def is_near(sums: np.ndarray, length: int) -> bool:
+    """Whether the pivot was within a deviation of every mean, and no square left the range."""
+    step, square = sums / length
+    return bool(((2 * step * step <= square) & (square < np.inf)).all())
+
+
+def moments_of(pivot: np.ndarray, sums: np.ndarray, length: int) -> Moments:
     """The moments, given the sums of so many deviations from the pivot and of their squares."""
-    first, second = sums
-    step = first / length
-    variance = second / length - step * step
-    if not ((step * step <= variance) & (second < np.inf)).all():
-        return None
+    step, square = sums / length
+    variance = np.maximum(square - step * step, 0.0)
     return Moments(*two_sum(pivot, step), variance, np.full(pivot.shape, float(length)))
 
 

@@ -12,12 +12,10 @@ from revnorm._table import columns
 
 
 def read_once(x: np.ndarray, axis: tuple[int, ...]) -> list[Moments] | None:
-    """Moments of float32 or float64 data, of parts of it; None where reading twice is better.
+    """Moments of an array, of parts of it; None where reading twice is better.
 
     There are some where in memory the axes that are kept lie together.
     """
-    if x.dtype.itemsize < 4:
-        return None
     order = _memory.order(x)
     laid = x.transpose(order)
     kept = [i for i, one in enumerate(order) if one not in axis and x.shape[one] > 1]

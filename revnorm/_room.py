@@ -1,36 +1,94 @@
-"""Small batches of NumPy's laid behind each other, as a call costs as much as many elements."""
+"""Small batches of NumPy's taken in one after another, as a call costs as much as many elements."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from revnorm._chains import Chains
+from revnorm._memory import is_narrow
+from revnorm._moments import Moments
+from revnorm._pivoted import WIDE
+
+Measure = Callable[[np.ndarray, tuple[int, ...]], list[Moments]]
+
+
+def room(like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure) -> "Room":
+    """Space for so many elements, of batches that are like one."""
+    leading = axis == tuple(range(len(axis)))
+    if is_narrow(like) and leading and math.prod(like.shape[len(axis) :]) <= WIDE:
+        return _Rows(like, len(axis), elements)
+    return _Copies(like, axis, elements, measure)
+
 
 class Room:
-    """Space for batches of one dtype, and of the same sizes but along one axis."""
+    """Space for batches of one dtype, and of the same sizes but along some neighbouring axes."""
 
-    def __init__(self, like: np.ndarray, at: int, elements: int) -> None:
-        self._others = (*like.shape[:at], *like.shape[at + 1 :])
-        self._length = max(elements // math.prod(self._others), like.shape[at])
-        shape = (*like.shape[:at], self._length, *like.shape[at + 1 :])
-        self._array = np.empty(shape, like.dtype)
-        self._at, self._before = at, (slice(None),) * at
+    def __init__(self, like: np.ndarray, start: int, stop: int) -> None:
+        self._start, self._stop = start, stop
+        self._kind = self._kind_of(like)
+
+    def takes(self, x: np.ndarray) -> bool:
+        """Whether a batch is of the kind that there is space for."""
+        return self._kind_of(x) == self._kind
+
+    def add(self, x: np.ndarray) -> list[Moments]:
+        """Take in a batch; the moments of what there was no more space for."""
+        raise NotImplementedError
+
+    def moments(self) -> list[Moments]:
+        """The moments of all that is held."""
+        raise NotImplementedError
+
+    def _kind_of(self, x: np.ndarray) -> tuple[object, ...]:
+        shape = x.shape
+        return x.dtype, x.ndim, shape[: self._start], shape[self._stop :]
+
+
+class _Rows(Room):
+    """Of narrow numbers, of which the axes that are kept come last: rows of a table."""
+
+    def __init__(self, like: np.ndarray, axes: int, elements: int) -> None:
+        super().__init__(like, 0, axes)
+        self._shape = (1,) * axes + like.shape[axes:]
+        self._width = math.prod(self._shape)
+        self._chains = Chains(elements // self._width, self._width)
+
+    def add(self, x: np.ndarray) -> list[Moments]:
+        table, full = x.reshape(-1, self._width), []
+        while len(table := table[self._chains.take(table) :]):
+            full.append(self._laid(self._chains.finish()))
+        return full
+
+    def moments(self) -> list[Moments]:
+        return [self._laid(self._chains.moments())] if len(self._chains) else []
+
+    def _laid(self, found: Moments) -> Moments:
+        return Moments(*(field.reshape(self._shape) for field in found))
+
+
+class _Copies(Room):
+    """Laid behind each other along an axis."""
+
+    def __init__(
+        self, like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure
+    ) -> None:
+        shape, at = like.shape, axis[0]
+        super().__init__(like, at, at + 1)
+        length = max(elements * shape[at] // like.size, shape[at])
+        self._array = np.empty((*shape[:at], length, *shape[at + 1 :]), like.dtype)
+        self._before = (slice(None),) * at
+        self._measured = lambda held: measure(held, axis)
         self._filled = 0
 
-    def take(self, x: np.ndarray) -> bool:
-        """Copy a batch; False if it is of another kind, or does not fit behind the others."""
-        if x.dtype != self._array.dtype or x.ndim != self._array.ndim:
-            return False
-        shape, at = x.shape, self._at
-        end = self._filled + shape[at]
-        if end > self._length or (*shape[:at], *shape[at + 1 :]) != self._others:
-            return False
-        self._array[(*self._before, slice(self._filled, end))] = x
-        self._filled = end
-        return True
+    def add(self, x: np.ndarray) -> list[Moments]:
+        full, size = [], x.shape[self._start]
+        if self._filled + size > self._array.shape[self._start]:
+            full, self._filled = self.moments(), 0
+        self._array[(*self._before, slice(self._filled, self._filled + size))] = x
+        self._filled += size
+        return full
 
-    def held(self) -> np.ndarray | None:
-        """All batches taken so far as one, or None."""
-        return self._array[(*self._before, slice(self._filled))] if self._filled else None
-
-    def clear(self) -> None:
-        self._filled = 0
+    def moments(self) -> list[Moments]:
+        held = self._array[(*self._before, slice(self._filled))]
+        return self._measured(held) if self._filled else []

@@ -408,22 +408,21 @@ def _batches(data: Any, where: Any, weights: Any, progress: bool) -> Iterator[tu
         raise TypeError(
             f"`data` must be an array or an iterable of batches, got {type(data).__name__}"
         )
-    beside = (_each("where", where), _each("sample_weight", weights))
-    given = _shown(data) if progress else data
-    for batch in given:
-        mask, weight = (_data_checks.one_more(name, each) for name, each in beside)
-        yield _first(batch), mask, weight
-    for name, each in beside:
-        _data_checks.no_more(name, each)
+    masks, weights = _each("where", where), _each("sample_weight", weights)
+    for batch in _shown(data) if progress else data:
+        mask = _data_checks.one_more("where", masks)
+        yield _first(batch), mask, _data_checks.one_more("sample_weight", weights)
+    _data_checks.no_more("where", masks)
+    _data_checks.no_more("sample_weight", weights)
 
 
 def _each(name: str, given: Any) -> Any:
     """What stands beside each batch: the same for all, or one after another."""
     if given is None or is_array(given):
-        return name, repeat(given)
+        return repeat(given)
     if not isinstance(given, Iterable):
         raise TypeError(f"`{name}` must hold arrays, got {type(given).__name__}")
-    return name, iter(given)
+    return iter(given)
 
 
 def _first(batch: Any) -> Any:

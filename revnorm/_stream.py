@@ -19,13 +19,13 @@ from revnorm._convert import convert, moved
 from revnorm._host import is_on_host, to_numpy
 from revnorm._libraries import array_namespace, is_dask
 from revnorm._memory import quiet
-from revnorm._moments import Moments, as_moments, merge, moments, together
+from revnorm._moments import Moments, as_moments, merged, moments, together
 from revnorm._read_once import read_once
-from revnorm._room import Room
+from revnorm._room import Room, room
 from revnorm._sample import Sample, pooled
 
-# Elements that are gathered before they are measured; a batch of a quarter is measured by itself.
-GATHERED = 1 << 20
+# Elements that are gathered before they are measured, and bytes of a batch that is.
+GATHERED, SMALL = 1 << 20, 1 << 21
 _HOST = np.empty(0)
 
 
@@ -62,7 +62,7 @@ class Stream:
             return
         if is_on_host(x):
             x = to_numpy(x)
-            if where is None and weights is None and x.size <= GATHERED // 4:
+            if where is None and weights is None and x.nbytes <= SMALL:
                 with self._lock:
                     self._gather(x)
                 return
@@ -74,53 +74,54 @@ class Stream:
 
     def takes(self, x: Array) -> bool:
         """Take in a batch that is just as one before, and needs no check; False if it is not."""
-        if type(x) is not np.ndarray or x.size > GATHERED // 4:
+        if type(x) is not np.ndarray or x.nbytes > SMALL:
             return False
         with self._lock:
-            taken = self._room is not None and self._room.take(x)
-            if taken:
-                self._change()
-        return taken
+            if self._room is None or not self._room.takes(x):
+                return False
+            self._lay(self._room, x)
+            return True
 
     def put(self, part: Moments) -> None:
         """Take in what another stream has seen."""
         with self._lock:
             self._put(part)
 
+    @np.errstate(all="ignore")
     def moments(self) -> Moments:
         """Those of all that was added; the parts stay as they are."""
         with self._lock:
             if self._known is None:
                 parts = [*self._parts, *self._gathered()]
-                self._known = reduce(lambda last, one: merge(one, last), reversed(parts))
+                self._known = reduce(lambda last, one: merged(one, last), reversed(parts))
             return Moments(*(field.copy() for field in self._known))
 
     def _gather(self, x: np.ndarray) -> None:
-        """A small batch laid behind those before it, to be measured with them."""
-        self._change()
-        if self._room is not None:
-            if self._room.take(x):
-                return
+        """A small batch taken in with those before it, to be measured with them."""
+        if self._room is None or not self._room.takes(x):
             for part in self._gathered():
                 self._put(part)
-            self._room.clear()
-        if self._room is None or not self._room.take(x):
-            self._room = Room(x, self.axis[0], GATHERED)
-            self._room.take(x)
+            self._room = room(x, self.axis, GATHERED, measured)
+        self._lay(self._room, x)
+
+    def _lay(self, held: Room, x: np.ndarray) -> None:
+        self._change()
+        for part in held.add(x):
+            self._put(part)
 
     def _gathered(self) -> list[Moments]:
-        held = None if self._room is None else self._room.held()
-        return [] if held is None else measured(held, self.axis)
+        return [] if self._room is None else self._room.moments()
 
     def _change(self) -> None:
         self._known = None
         self.changes += 1
 
+    @np.errstate(all="ignore")
     def _put(self, part: Moments) -> None:
         self._change()
         parts = self._parts
         while parts and np.max(parts[-1].count) <= 2 * np.max(part.count):
-            part = merge(parts.pop(), part)
+            part = merged(parts.pop(), part)
         parts.append(part)
 
 
@@ -133,7 +134,11 @@ def measured(
         parts = read_once(x, axis) if where is None and type(x) is np.ndarray else None
         return parts or [moments(x, axis=axis, where=where)]
     xp, at, size = array_namespace(x), axis[0], math.prod(x.shape)
-    weights = xp.broadcast_to(_checks.aligned(xp, weights, x.ndim), x.shape)
+    weights = _checks.aligned(xp, weights, x.ndim)
+    if is_dask(x):
+        weights = weights + xp.zeros_like(x, dtype=weights.dtype)
+    else:
+        weights = xp.broadcast_to(weights, x.shape)
     if where is not None:
         weights = xp.where(where, weights, 0.0)
     if is_dask(x):

@@ -517,6 +517,34 @@ def test_an_unknown_number_of_instances(backend, function):
 
 
 @pytest.mark.backends("dask")
+def test_masks_and_weights_of_unknown_sizes_are_cut_as_the_data_are(backend):
+    da = pytest.importorskip("dask.array")
+
+    def some(array, rows):
+        chunks = (rows, *array.shape[1:])
+        return da.from_array(array, chunks=chunks)[da.from_array(np.ones(12, bool), chunks=(rows,))]
+
+    x, rows = np.arange(24.0).reshape(12, 2), (4, 1, 4, 3)
+    data, seen, weights = some(x, rows), x % 5 > 1, np.arange(12.0)
+    calls = {
+        "where": lambda cut: rn.moments(data, axis=0, where=some(seen, cut)).mean.compute(),
+        "`sample_weight`": lambda cut: (
+            rn.Standardizer(axis=0).adapt(data, sample_weight=some(weights, cut)).moments.mean
+        ),
+    }
+    np.testing.assert_allclose(calls["where"](rows)[0], np.average(x, axis=0, weights=seen))
+    mean = np.average(x, axis=0, weights=weights)
+    np.testing.assert_allclose(calls["`sample_weight`"](rows)[0], mean)
+    # Chunks of one row fit any others, as NumPy sees it.
+    for cut, told in (((1, 4, 4, 3), "a chunk of .* beside one of"), ((6, 6), "chunks beside")):
+        for name, call in calls.items():
+            with pytest.raises(
+                ValueError, match=f"{name}.* must be cut as the data are, got .*{told}"
+            ):
+                call(cut)
+
+
+@pytest.mark.backends("dask")
 def test_a_known_number_beside_an_unknown_one_is_refused(backend):
     """Dask cannot cut the one as the other is cut, nor say so."""
     unknown, known = filtered(X, ((3,), (6,), (5,))), backend.asarray(X[SOME])

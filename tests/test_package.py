@@ -27,6 +27,8 @@ ADAPTERS = (
     "_chunks",
     "_compile",
     "_convert",
+    "_chains",
+    "_cuts",
     "_data_checks",
     "_estimator",
     "_flat",

@@ -27,7 +27,7 @@ def laid(shape, order, dtype):
     return x.transpose(np.argsort(order))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_every_memory_order_and_axis(dtype):
     known = 0
     for shape, order, axis in LAYOUTS:
@@ -48,12 +48,14 @@ def test_every_memory_order_and_axis(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("shape", "axis"), [((20_000, 1), (0,)), ((1, 20_000), (1,))])
-def test_a_pivot_is_within_a_deviation_or_there_is_none(dtype, shape, axis):
+@pytest.mark.parametrize("columns", [True, False])
+def test_a_pivot_is_within_a_deviation_or_there_is_none(dtype, columns):
+    """Narrow columns show theirs, whatever a few of their rows are."""
     x = np.random.default_rng(0).normal(size=20_000).astype(dtype)
-    for away, fits in ((0.9, True), (1.2, False)):
+    for away, fits in ((0.9, True), (1.2, columns and dtype == "float32")):
         x[:: 20_000 // 64] = away * x.std()
-        found = read_once(x.reshape(shape), axis)
+        two = np.stack([x, x], axis=columns)
+        found = read_once(two, (0,) if columns else (1,))
         assert (found is not None) == fits
 
 
@@ -80,6 +82,6 @@ def test_chains_of_float32_are_shifted_exactly(near):
     x = x.astype(np.float32)[:, None]
     parts = read_once(x, (0,))
     found, exact = reduce(rn.merge, parts), oracle.moments(x, axis=0)
-    # Twice the variance, in sums of sixteen and then pairwise.
+    # In sums of sixteen and then pairwise.
     lost = abs(oracle.exact(found.variance) - exact.variance) / exact.variance
-    assert lost <= 2 * (12 + np.log2(20_000)) / 2**53
+    assert lost <= (12 + np.log2(20_000)) / 2**53

@@ -275,6 +275,38 @@ class TestManyBatches:
         lost = abs(oracle.exact(found.mean) + oracle.exact(found.residual) - expected.mean)
         assert lost <= np.log2(3000) / 2**53
 
+    @pytest.mark.parametrize("dtype", ["float16", "float32"])
+    def test_of_narrow_rows_may_be_of_any_size(self, dtype):
+        """More rows than are added up in one, too."""
+        x = RNG.normal(30, 3, (30_000, 40)).astype(dtype)
+        for rows, sizes in ((26_000, (1, 333, 5000, 26_000)), (30_000, (7, 640, 12_000))):
+            first, *others = (
+                rn.Standardizer(axis=0).adapt(
+                    x[i : min(i + size, rows)] for i in range(0, rows, size)
+                )
+                for size in sizes
+            )
+            assert (first.moments.count == rows).all()
+            for other in others:
+                for one, same in zip(first.moments, other.moments, strict=True):
+                    np.testing.assert_array_equal(one, same)
+
+    def test_begin_another_part_where_one_is_full(self):
+        x = RNG.normal(30, 3, (70_000, 40)).astype(np.float32)
+        found = rn.Standardizer(axis=0).adapt(x[i : i + 7000] for i in range(0, 70_000, 7000))
+        wide = x[:, :2].astype(np.longdouble)
+        np.testing.assert_allclose(found.moments.mean[0, :2], wide.mean(axis=0), rtol=2.0**-50)
+        np.testing.assert_allclose(found.moments.variance[0, :2], wide.var(axis=0), rtol=2.0**-46)
+        assert (found.moments.count == 70_000).all()
+
+    def test_of_images_may_be_of_several_sizes(self):
+        images = [RNG.normal(size=(2, size, 9 - size, 3)).astype(np.float32) for size in (2, 3, 5)]
+        found = rn.Standardizer(keep=-1).adapt(images).moments
+        assert_right(
+            found._replace(**{n: f.reshape(1, 3) for n, f in found._asdict().items()}),
+            exact(np.concatenate([one.reshape(-1, 3) for one in images])),
+        )
+
     def test_take_memory_that_does_not_grow(self):
         standardize = rn.Standardizer(axis=0)
         sizes = []
@@ -428,13 +460,14 @@ def test_within_a_trace():
 
 def test_dask_computes_once():
     dask = pytest.importorskip("dask")
+    da = pytest.importorskip("dask.array")
     seen = []
 
     def read(block):
         seen.append(block.shape)
         return block
 
-    x = dask.array.from_array(DATA, chunks=(100, 4)).map_blocks(read, meta=DATA[:0])
+    x = da.from_array(DATA, chunks=(100, 4)).map_blocks(read, meta=DATA[:0])
     with dask.config.set(scheduler="synchronous"):
         standardize = rn.Standardizer(axis=0).adapt(x)
         assert seen == [(100, 4)] * 6
