@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 import revnorm.__main__ as command
-from revnorm.testing import _command, cases, shrink
+from revnorm.testing import _check, cases, shrink
 from revnorm.testing._command import main
 from revnorm.testing._tiers import TIERS
 
@@ -65,7 +65,7 @@ def test_a_broken_kernel_on_one_screen(capsys, target, monkeypatch):
 
 
 def test_json_and_the_seed_that_replays(capsys, target, monkeypatch):
-    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
+    monkeypatch.setattr(_check, "shrink", partial(shrink, seconds=math.inf))
     assert main([f"{target}:unbiased", *FEW, "--json"]) == 1
     first = json.loads(capsys.readouterr().out)
     assert main([f"{target}:unbiased", *FEW, "--json", "--seed", str(first["seed"])]) == 1
@@ -198,7 +198,7 @@ def test_kernels_that_do_odd_things(capsys, tmp_path, name, text):
 
 def test_the_smallest_input_is_written_down(capsys, target, monkeypatch):
     pytest.importorskip("hypothesis")
-    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
+    monkeypatch.setattr(_check, "shrink", partial(shrink, seconds=math.inf))
     found = []
     for _ in range(2):
         main([f"{target}:unbiased", *FEW, "--json", "--seed", "5"])

@@ -20,7 +20,7 @@ from revnorm.testing._cases import Case, cases
 from revnorm.testing._conduct import FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
 from revnorm.testing._declared import refused, undeclared
 from revnorm.testing._gradients import evaluate_gradients
-from revnorm.testing._report import Outcome, Report, shown, snippet
+from revnorm.testing._report import Outcome, Report, shown
 from revnorm.testing._shrink import smallest
 from revnorm.testing._tiers import ROUND_TRIP, TIERS, growth_of, known, share
 from revnorm.testing._ulp import ulp_error, worst
@@ -52,6 +52,8 @@ class Bounds(NamedTuple):
 # Under B up to 30 roundings, of half a ULP each, lie between the data and a term of a gradient.
 RECIPE_A = Bounds("A", 0.51, 2.0, 2.5)
 RECIPE_B = Bounds("B", 4.0, 4.0, 16.0)
+
+SMALLEST = "The smallest input that fails:"
 
 
 def bounds(library: str = "numpy", dtype: str = "float32", device: Any = None) -> Bounds:
@@ -167,7 +169,7 @@ def check(
         )
         if progress is not None:
             progress(len(outcomes), len(items))
-    return Report(function, name, library, outcomes, device)
+    return Report(function, name, library, outcomes, device, only)
 
 
 def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcome | None:
@@ -185,8 +187,8 @@ def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcom
     Returns
     -------
     Outcome or None
-        Of a case of few and round numbers, which `Report.again` writes down to be pasted; None
-        where neither tier failed, or none such fails.
+        Of a case of few and round numbers that the function claims to do, which `Report.again`
+        writes down to be pasted; None where neither tier failed, or none such fails.
 
     Raises
     ------
@@ -206,9 +208,10 @@ def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcom
     if tier is None:
         return None
     dtype = next(one.dtype for one in report.failures if tier in one.shares)
+    where = (report.library, report.device, report.only)
 
     def outcome_of(case: Case) -> Outcome:
-        return examine(report.function, case, dtype, report.library, report.device, tiers=[tier])
+        return examine(report.function, case, dtype, *where, tiers=[tier])
 
     case = smallest(
         report.name,
@@ -240,7 +243,8 @@ def conformance(
     Parameters
     ----------
     function, name, library, device, dtypes, only, gradients, bounds, tiers, seed, fuzz
-        As in `check`. What is not run is skipped, with the reason.
+        As in `check`. What is not run is skipped, with the reason. A random case that fails is
+        told with the smallest input that does, as `shrink` finds it, if hypothesis is installed.
 
     Returns
     -------
@@ -263,16 +267,33 @@ def conformance(
         for case, dtype in _items(name, dtypes, library, gradients, tiers, seed, fuzz)
     ]
 
+    # One search serves all random cases of a tier.
+    searched: dict[tuple[str, str], tuple[Outcome | None, list[str]]] = {}
+
     @pytest.mark.parametrize(("case", "dtype"), items)
     def test(case: Case, dtype: str) -> None:
         outcome = examine(function, case, dtype, library, device, only, gradients, bounds, tiers)
         if outcome.status == "not run":
             pytest.skip(outcome.text)
         if outcome.status == "failed":
-            again = snippet(function, outcome, library, device)
-            pytest.fail(f"{outcome.text}\nprobes: {case.probes}\n\n{again}", pytrace=False)
+            report = Report(function, name, library, [outcome], device, only)
+            told = [f"{outcome.text}\nprobes: {case.probes}", report.snippet]
+            if case.seed is not None and report.tiers[case.tier] == "failed":
+                if (case.tier, dtype) not in searched:
+                    searched[case.tier, dtype] = smallest_of(report, case.seed[0])
+                found, notes = searched[case.tier, dtype]
+                told += [SMALLEST, report.again(found)] if found else notes
+            pytest.fail("\n\n".join(told), pytrace=False)
 
     return test
+
+
+def smallest_of(report: Report, seed: int) -> tuple[Outcome | None, list[str]]:
+    """The smallest input that fails, and a word where it cannot be looked for."""
+    try:
+        return shrink(report, seed=seed), []
+    except ImportError:
+        return None, ["With hypothesis installed, the smallest input that fails is shown."]
 
 
 def _items(

@@ -22,7 +22,7 @@ from revnorm.testing._adapters import NAMES, adapt
 from revnorm.testing._arrays import LIBRARIES, from_numpy
 from revnorm.testing._case import Case
 from revnorm.testing._cases import KERNELS
-from revnorm.testing._check import check, shrink
+from revnorm.testing._check import SMALLEST, check, smallest_of
 from revnorm.testing._report import Outcome, Report
 from revnorm.testing._tiers import TIERS
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
                     fuzz=chosen.fuzz,
                     progress=told,
                 )
-            smallest, without = _smallest(report, seed)
+            smallest, without = smallest_of(report, seed)
     except (_Unusable, ImportError, TypeError, ValueError) as error:
         kind = "" if isinstance(error, _Unusable) else f"{type(error).__name__}: "
         print(f"{chosen.target}: {kind}{error}", file=sys.stderr)
@@ -181,14 +181,6 @@ def _declared(chosen: argparse.Namespace) -> Callable[[Case], bool]:
     return only
 
 
-def _smallest(report: Report, seed: int) -> tuple[Outcome | None, list[str]]:
-    """The smallest input that fails, and a word where it cannot be looked for."""
-    try:
-        return shrink(report, seed=seed), []
-    except ImportError:
-        return None, ["With hypothesis installed, the smallest input that fails is shown."]
-
-
 def _hints(report: Report, function: Any, chosen: argparse.Namespace) -> list[str]:
     """Whose arrays the kernel may want, where it raises an exception for all that it is given."""
     run = [one for one in report.outcomes if one.status != "not run"]
@@ -251,7 +243,7 @@ def _print(
     worst = report.outcome_of([one for one in TIERS if one != "exact" or chosen.tier])
     lines = [] if worst is None else ["", f"{worst.case.name}: {worst.text}"]
     if smallest is not None:
-        lines += ["", "The smallest input that fails:", "", report.again(smallest)]
+        lines += ["", SMALLEST, "", report.again(smallest)]
     elif worst is not None:
         lines += ["", report.again(worst)]
     lines += [f"\n{one}" for one in notes]

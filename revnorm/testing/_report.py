@@ -63,8 +63,10 @@ class Report:
         library: str,
         outcomes: Any,
         device: Any = None,
+        only: Callable[[Case], bool] | None = None,
     ) -> None:
         self.function, self.name, self.library, self.device = function, name, library, device
+        self.only = only
         self.outcomes: list[Outcome] = list(outcomes)
 
     @property
