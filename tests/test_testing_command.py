@@ -60,7 +60,7 @@ def test_a_broken_kernel_on_one_screen(capsys, target, monkeypatch):
     assert "It looks like the unbiased variance." in printed
     assert "--seed 7" in printed
     assert "adapt(unbiased, as_=" in printed
-    assert "failed" in printed.splitlines()[-1]
+    assert printed.splitlines()[-1] == "failed: formula, conditioning"
     assert len(printed.splitlines()) < 45
 
 
@@ -156,6 +156,10 @@ def flat(x):
     return x.reshape(-1)
 
 
+def lost(x):
+    return x / 0
+
+
 def wide(x):
     return x.astype(float64)
 
@@ -181,6 +185,7 @@ def prints(x):
         ("flat", "shape (7680,), the data's is (6, 5, 256)"),
         ("wide", "dtype float64, the input's is float32"),
         ("foreign", "an array of torch for one of numpy"),
+        ("lost", "formula: NaN or infinity in the wrong places"),
         ("prints", "It printed "),
     ],
 )

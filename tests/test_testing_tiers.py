@@ -213,6 +213,83 @@ def test_what_is_no_formula_is_told_too():
     assert diagnosis(race) == "Its results differ from call to call: it looks like a race."
 
 
+def test_the_ends_of_the_range_are_told_where_all_else_is_right():
+    tiers = ["formula", "range"]
+    for kernel, sentence in (
+        (
+            two_passes,
+            "At the ends of the range it looks like squares that overflow and squares that vanish"
+            " and constant data that are divided by 0.",
+        ),
+        (
+            in_float64,
+            "At the ends of the range it looks like constant data that are divided by 0.",
+        ),
+    ):
+        report = check(kernel, "instance_norm", tiers=tiers)
+        assert report.tiers["formula"] == "passed"
+        assert report.diagnosis == sentence
+    wrong = check(BROKEN["unbiased variance"][0], "instance_norm", tiers=tiers)
+    assert wrong.tiers["range"] == "failed"
+    assert wrong.diagnosis == "It looks like the unbiased variance."
+
+
+def test_an_exception_at_the_ends_of_the_range():
+    def careful(x, *, axis, eps=1e-5):
+        if eps == 0:
+            raise ValueError("eps must be positive")
+        return in_float64(x, axis=axis, eps=eps)
+
+    report = check(careful, "instance_norm", tiers=["range"])
+    assert "it looks like an exception for '" in report.diagnosis
+
+
+def test_the_ends_of_the_range_do_not_hide_what_depends_on_the_batch():
+    def by_size(x, *, axis, eps=1e-5):
+        return two_passes(x, axis=axis, eps=eps) * np.float32(1 + 1e-7 * len(x))
+
+    report = check(by_size, "instance_norm", tiers=["formula", "range", "conduct"])
+    told, _, rest = report.diagnosis.partition(". ")
+    assert told == "Its results depend on the size of the batch"
+    assert rest.startswith("At the ends of the range")
+
+
+def rounded_to(dtype, where):
+    """An instance norm of PyTorch's, with roundings to a narrower type before or after it."""
+    import torch
+
+    def narrow(one):
+        return None if one is None else one.to(getattr(torch, dtype)).to(torch.float32)
+
+    def kernel(x, scale=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
+        if where == "data":
+            x = narrow(x)
+        y = rn.instance_norm(x, scale, bias, axis=axis, channel_axis=channel_axis, eps=eps)
+        return narrow(y) if where == "result" else y
+
+    return kernel
+
+
+@pytest.mark.parametrize("where", ["data", "result"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_roundings_to_a_narrower_type(dtype, where):
+    pytest.importorskip("torch")
+    kernel = rounded_to(dtype, where)
+    report = check(kernel, "instance_norm", library="torch", tiers=["formula"], seed=1)
+    assert report.diagnosis.startswith(f"Its errors are as large as roundings to {dtype}")
+
+
+def test_a_wrong_formula_that_is_not_known_is_not_taken_for_roundings():
+    def seven_of_eight(x, scale=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
+        part = x[..., : max(1, 7 * x.shape[-1] // 8)]
+        d = x - part.mean(axis, keepdims=True)
+        return d / np.sqrt(part.var(axis, keepdims=True) + np.float32(eps))
+
+    report = check(seven_of_eight, "instance_norm", tiers=["formula"], seed=1)
+    assert report.tiers["formula"] == "failed"
+    assert "roundings" not in (report.diagnosis or "")
+
+
 def test_what_autograd_cannot_follow_has_no_gradients_to_judge():
     torch = pytest.importorskip("torch")
 

@@ -402,9 +402,9 @@ def examine(
     shape = np.shape(case.arrays_in(dtype)[0])
     judged = [f"shape {found.shape}, the data's is {shape}"] if found.shape != shape else []
     judged += [
-        f"{tier}: {shown(one)} times what is allowed"
-        for tier, one in shares.items()
-        if not one <= 1 and tier not in ("exact", "conduct")
+        f"{tier}: {_beyond(shares[tier])}"
+        for tier in TIERS
+        if not shares.get(tier, 0) <= 1 and tier not in ("exact", "conduct") and not judged
     ]
     texts = [*broken, *texts, *judged] if tiers is None else [*broken, *judged, *texts]
     failed = bool(texts)
@@ -417,6 +417,12 @@ def examine(
         shares=shares,
         result=found if failed else None,
     )
+
+
+def _beyond(share: float) -> str:
+    if share < np.inf:
+        return f"{shown(share)} times what is allowed"
+    return "NaN or infinity in the wrong places"
 
 
 def _demanded(case: Case, tiers: Iterable[str] | None, gradients: bool) -> set[str]:

@@ -207,10 +207,13 @@ def _tiers(chosen: argparse.Namespace) -> list[str]:
     return [one for one in TIERS if one != "gradients" or chosen.library in ("torch", "jax")]
 
 
+def _judged(report: Report, asked: list[str] | None) -> dict[str, str]:
+    """The tiers that decide: the exact one does where it was asked for by name."""
+    return {tier: one for tier, one in report.tiers.items() if tier != "exact" or asked}
+
+
 def _passed(report: Report, asked: list[str] | None) -> bool:
-    """Whether no tier failed, but for the exact one where it was not asked for by name."""
-    tiers = report.tiers
-    judged = [status for tier, status in tiers.items() if tier != "exact" or asked]
+    judged = _judged(report, asked).values()
     return "failed" not in judged and "passed" in judged
 
 
@@ -239,7 +242,8 @@ def _print(
     notes: list[str],
 ) -> None:
     title = _title(chosen, seed)
-    verdict = "passed" if passed else "failed"
+    failed = [tier for tier, status in _judged(report, chosen.tier).items() if status == "failed"]
+    verdict = "passed" if passed else f"failed: {', '.join(failed) or 'nothing was run'}"
     worst = report.outcome_of([one for one in TIERS if one != "exact" or chosen.tier])
     lines = [] if worst is None else ["", f"{worst.case.name}: {worst.text}"]
     if smallest is not None:
@@ -268,7 +272,7 @@ def _print(
 def _title(chosen: argparse.Namespace, seed: int) -> str:
     where = chosen.library + (f" ({chosen.device})" if chosen.device else "")
     told = f"{chosen.target} as {chosen.as_} on {where}, {chosen.dtype}"
-    return f"{told}. Random cases: --seed {seed}"
+    return f"{told}\nRandom cases: --seed {seed}"
 
 
 def _as_json(

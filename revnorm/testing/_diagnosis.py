@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from revnorm.testing._arrays import largest, significand, smallest
 from revnorm.testing._case import Case
 from revnorm.testing._conduct import (
     BATCH,
@@ -54,6 +55,8 @@ def diagnose(failures: Sequence[Any]) -> str | None:
     # A wrong formula is the cause of what depends on the call, more often than the other way round.
     if found is not None and told and told[0] not in _CAUSES.values():
         told = []
+    if found is None and not wrong:
+        found = _of_range(failures)
     return " ".join([*told, *([] if found is None else [found])]) or None
 
 
@@ -97,9 +100,26 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         if count == len(problems):
             break
     if 2 * count <= len(problems):
-        return None
+        return _of_roundings(problems)
     told = "" if count == len(problems) else f", in {_of(count, len(problems))} that are wrong"
     return f"It looks like {best}{told}."
+
+
+def _of_roundings(problems: Sequence[tuple[Problem, np.ndarray]]) -> str | None:
+    """Whether the errors are as large as the roundings of a narrower type, whatever the data.
+
+    The largest of many is between 1/8 of the unit roundoff, where only one rounding matters, and
+    the whole of it, where several do. A wrong formula's errors vary more.
+    """
+    with np.errstate(all="ignore"):
+        errors = [np.max(np.abs(y - p.case.expected(p.dtype))) / p.rounded for p, y in problems]
+    for name, dtype in (("float16 or TF32", "float16"), ("bfloat16", "bfloat16")):
+        unit = np.ldexp(1.2, -significand(dtype)[0])
+        count = sum(unit / 8 < error <= unit for error in errors)
+        if 4 * count >= 3 * len(problems):
+            told = _of(count, len(problems))
+            return f"Its errors are as large as roundings to {name}, in {told} that are wrong."
+    return None
 
 
 def _fits(problem: Problem, y: np.ndarray, name: str, laid: str) -> bool:
@@ -139,6 +159,25 @@ def _of_conditioning(failures: Sequence[Any]) -> str | None:
     if spread > mean:
         return f"It looks like E[x²] − E[x]²: the spread is off by {spread:.1%} {where}."
     return f"It looks like a mean that is rounded: off by {mean:.1%} of the std {where}."
+
+
+def _of_range(failures: Sequence[Any]) -> str | None:
+    """What very large, very small and constant data may have met with."""
+    wrong = [one for one in failures if one.shares.get("range", 0) > 1]
+    found = dict.fromkeys(filter(None, map(_end, wrong)))
+    return f"At the ends of the range it looks like {' and '.join(found)}." if found else None
+
+
+def _end(one: Any) -> str:
+    if one.result is None:
+        return f"an exception for {one.case.name!r}"
+    problem = Problem(one.case, one.dtype)
+    if np.max(np.abs(problem.x)) ** 2 > largest(one.dtype):
+        return "squares that overflow"
+    spread = np.ptp(problem.x, axis=problem.axis)
+    if problem.eps == 0 and not np.any(spread):
+        return "constant data that are divided by 0"
+    return "squares that vanish" if np.max(spread) ** 2 < smallest(one.dtype) else ""
 
 
 def _plain(case: Case) -> bool:

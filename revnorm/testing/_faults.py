@@ -54,6 +54,14 @@ class Problem:
         return float(np.max(tolerance(self.case, self.dtype)))
 
     @cached_property
+    def rounded(self) -> float:
+        """The largest magnitude that is rounded on the way to the result."""
+        scale = max([1.0, *(float(np.max(np.abs(one))) for one in self.parameters if one.size)])
+        std = np.sqrt(np.var(self.x, axis=self.axis) + self.eps)
+        far = np.max(np.abs(self.x), axis=self.axis) / np.maximum(std, 1e-300)
+        return self.reach + scale * float(np.max(far))
+
+    @cached_property
     def exact(self) -> np.ndarray:
         """The normalized data without parameters."""
         return self.normalized().reshape(self.shape)
