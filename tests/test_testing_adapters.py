@@ -92,6 +92,26 @@ def test_models_of_kernelbench():
     assert report.diagnosis.startswith("It looks like no reduction at all")
 
 
+def test_a_dim_that_must_be_given_is_the_number_of_channels():
+    torch = pytest.importorskip("torch")
+
+    class RMSNorm(torch.nn.Module):
+        """As language models have it, with 1 added to the scale."""
+
+        def __init__(self, dim: int, eps: float = 1e-6, plus: float = 1.0):
+            super().__init__()
+            self.dim, self.eps, self.plus = dim, eps, plus
+            self.weight = torch.nn.Parameter(torch.zeros(dim))
+
+        def forward(self, x):
+            root = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+            return x * root * (self.plus + self.weight)
+
+    assert ran(holds(RMSNorm(4, plus=0.0), "rms_norm", "torch")) > 15
+    report = check(adapt(RMSNorm, as_="rms_norm"), "rms_norm", library="torch", tiers=["formula"])
+    assert report.diagnosis == "It looks like 1 + scale in place of the scale."
+
+
 def test_a_module_that_cannot_be_built_is_for_its_own_channels():
     torch = pytest.importorskip("torch")
 

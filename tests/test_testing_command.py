@@ -177,10 +177,16 @@ def prints(x):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("raises", "It raises an exception in all 4 cases: RuntimeError: no kernel image."),
+        (
+            "raises",
+            "It raises an exception in all 4 cases that fail: RuntimeError: no kernel image.",
+        ),
         ("raises", "Its module imports torch: was --library torch meant?"),
-        ("leaves", "It raises an exception in all 4 cases: SystemExit: 3."),
-        ("nothing", "It raises an exception in all 4 cases: TypeError: the result is None."),
+        ("leaves", "It raises an exception in all 4 cases that fail: SystemExit: 3."),
+        (
+            "nothing",
+            "It raises an exception in all 4 cases that fail: TypeError: the result is None.",
+        ),
         ("flat", "Its result has another shape than the data."),
         ("flat", "shape (7680,), the data's is (6, 5, 256)"),
         ("wide", "dtype float64, the input's is float32"),

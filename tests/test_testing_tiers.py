@@ -302,17 +302,40 @@ def test_what_autograd_cannot_follow_has_no_gradients_to_judge():
     assert (report.tiers["formula"], report.tiers["gradients"]) == ("passed", "not run")
 
 
+def test_a_kernel_in_place_is_judged_by_its_result_too():
+    """Autograd takes no changes of its leaves, which says nothing of the formula."""
+    torch = pytest.importorskip("torch")
+
+    def in_place(x, *, axis, eps=1e-5):
+        variance, mean = torch.var_mean(x, axis, keepdim=True, correction=0)
+        return x.sub_(mean).div_(torch.sqrt(variance + eps))
+
+    tiers = ["formula", "conduct", "gradients"]
+    report = check(in_place, "instance_norm", library="torch", tiers=tiers)
+    assert report.tiers["formula"] == "passed"
+    assert report.tiers["conduct"] == report.tiers["gradients"] == "failed"
+    assert "gradients: RuntimeError: a leaf Variable" in report.failures[0].text
+    assert report.diagnosis == "It overwrites its input."
+
+
 def test_a_fault_of_other_norms():
     torch = pytest.importorskip("torch")
 
     def sizes(x, scale=None, bias=None, *, groups, eps=1e-5):
         return torch.nn.functional.group_norm(x, x.shape[1] // groups, scale, bias, eps)
 
+    def pooled(x, *, groups, eps=1e-5):
+        split = x.reshape(len(x), groups, -1)
+        variance, mean = torch.var_mean(split, (0, 2), keepdim=True, correction=0)
+        return ((split - mean) / torch.sqrt(variance + eps)).reshape(x.shape)
+
     def centered(x, scale=None, *, axis, eps=1e-5):
         return torch.nn.functional.layer_norm(x, x.shape[-np.size(axis) :], scale, None, eps)
 
-    told = {"group_norm": (sizes, "the size of a group taken for the number of groups"),
-            "rms_norm": (centered, "the mean taken off, as a layer norm does")}  # fmt: skip
-    for name, (function, sentence) in told.items():
+    for name, function, sentence in (
+        ("group_norm", sizes, "the size of a group taken for the number of groups"),
+        ("group_norm", pooled, "statistics over the batch, too"),
+        ("rms_norm", centered, "the mean taken off, as a layer norm does"),
+    ):
         report = check(function, name, library="torch", tiers=["formula"])
         assert sentence in report.diagnosis

@@ -351,6 +351,7 @@ def examine(
         return Outcome(case, dtype, "not run", text=unfit)
     before = np.array(to_numpy(arrays[0]))
     forward = round_trip = gradient = None
+    lost = ""
     broken: list[str] = []
     shares: dict[str, float] = {}
     try:
@@ -365,19 +366,12 @@ def examine(
                 round_trip = _round_trip_error(case, undone, dtype)
             broken = _broken(before, arrays[0], y)
             if "gradients" in asked and _differentiable(case, dtype):
-                of = (case, arrays, keywords, dtype, library, device)
-                gradient, off = _gradient_error(function, *of, limits)
+                of = (case, dtype, library, device)
+                gradient, off, lost = _gradients(function, *of, limits, wanted=gradients)
                 if off is not None and case.tier == "formula":
                     shares["gradients"] = off
             if "conduct" in asked and case.conduct:
                 broken += misconduct(function, case, dtype, library, device)
-    except NoGradient as error:
-        if not gradients:
-            rest = (known(tiers) or frozenset(TIERS)) - {"gradients"}
-            return examine(function, case, dtype, library, device, only, False, demanded, rest)
-        return Outcome(
-            case, dtype, "failed", forward, text=str(error), shares={"gradients": np.inf}
-        )
     except (Exception, SystemExit) as error:
         if isinstance(error, Exception) and refused(error, keywords):
             return Outcome(case, dtype, "not run", text=f"not declared: {error}")
@@ -402,7 +396,7 @@ def examine(
     shape = np.shape(case.arrays_in(dtype)[0])
     judged = [f"shape {found.shape}, the data's is {shape}"] if found.shape != shape else []
     judged += [
-        f"{tier}: {_beyond(shares[tier])}"
+        f"{tier}: {lost if lost and tier == 'gradients' else _beyond(shares[tier])}"
         for tier in TIERS
         if not shares.get(tier, 0) <= 1 and tier not in ("exact", "conduct") and not judged
     ]
@@ -484,11 +478,28 @@ def _differentiable(case: Case, dtype: str) -> bool:
     return bool(x.size and np.isfinite(x).all())
 
 
+def _gradients(
+    function: Callable[..., Any],
+    case: Case,
+    dtype: str,
+    library: str,
+    device: Any,
+    limits: Bounds,
+    *,
+    wanted: bool,
+) -> tuple[float | None, float | None, str]:
+    """Both errors, and why there are no gradients; nothing where these were not asked for."""
+    try:
+        return *_gradient_error(function, case, dtype, library, device, limits), ""
+    except NoGradient as error:
+        return (np.inf, np.inf, str(error)) if wanted else (None, None, "")
+    except (Exception, SystemExit) as error:
+        return np.inf, np.inf, f"{type(error).__name__}: {error}"
+
+
 def _gradient_error(
     function: Callable[..., Any],
     case: Case,
-    arrays: Any,
-    keywords: dict[str, Any],
     dtype: str,
     library: str,
     device: Any,
@@ -503,6 +514,7 @@ def _gradient_error(
         return None, None
     cotangent = np.random.default_rng(0).standard_normal(case.expected(dtype).shape)
     cotangent = to_numpy(from_numpy(cotangent, library, dtype=dtype))
+    arrays, keywords = case.arguments(dtype, library, device)
     found = gradients_of(function, library, cotangent, arrays, keywords)
     wide = (a.astype(exact_type) if a.dtype.kind == "f" else a for a in (cotangent, *made))
     exact = evaluate_gradients(case.kernel, *wide, **case.keywords)

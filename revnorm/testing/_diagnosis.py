@@ -24,7 +24,7 @@ from revnorm.testing._conduct import (
     TWICE,
     WRITES,
 )
-from revnorm.testing._faults import FAULTLESS, WHOLE, Problem
+from revnorm.testing._faults import FAULTLESS, ONE_MORE, WHOLE, Problem
 from revnorm.testing._faults_styled import problem_of
 from revnorm.testing._tiers import tolerance
 
@@ -69,7 +69,7 @@ def _raised(wrong: Sequence[Any]) -> str | None:
     if 2 * len(raised) <= len(wrong):
         return None
     text = raised[0].text.rstrip(".")
-    return f"It raises an exception in {_of(len(raised), len(wrong))}: {text}."
+    return f"It raises an exception in {_of(len(raised), len(wrong))} that fail: {text}."
 
 
 def _of(some: int, every: int) -> str:
@@ -89,7 +89,7 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         return "Its result has another shape than the data." if shaped and other else None
     lost = sum(not np.isfinite(y).all() for _, y in problems)
     if 2 * lost > len(problems):
-        return f"It gives NaN or infinity in {_of(lost, len(problems))}."
+        return f"It gives NaN or infinity in {_of(lost, len(problems))} that fail."
     best, count = "", 0
     faults = dict.fromkeys(name for p, _ in problems for name in p.faults)
     finishes = dict.fromkeys(name for p, _ in problems for name in p.finishes)
@@ -124,7 +124,7 @@ def _of_roundings(problems: Sequence[tuple[Problem, np.ndarray]]) -> str | None:
 
 def _fits(problem: Problem, y: np.ndarray, name: str, laid: str) -> bool:
     """Whether a result is what these two faults give."""
-    if name == FAULTLESS and (laid == FAULTLESS or not problem.parameters):
+    if name == FAULTLESS and (laid == FAULTLESS or not (problem.parameters or laid == ONE_MORE)):
         return False
     if name not in WHOLE:
         return _is(problem, y, name, laid)

@@ -17,6 +17,8 @@ FAULTLESS = ""
 ZEROS = "zeros"
 AFFINE = "no reduction at all, but one affine function of the data"
 
+ONE_MORE = "1 + scale in place of the scale"
+
 # What is there with and without the parameters.
 WHOLE = (ZEROS, AFFINE)
 
@@ -86,8 +88,11 @@ class Problem:
 
     def finished(self, z: np.ndarray, fault: str) -> np.ndarray | None:
         """With scale and bias, and what is wrong with these; None where that cannot be."""
+        if not self.finishes:
+            # A layer that adds 1 to its scale has one of 1 where none is given.
+            return 2 * z if fault == ONE_MORE else z
         finish = self.finishes.get(fault)
-        return z if not self.finishes else None if finish is None else finish(self, z)
+        return None if finish is None else finish(self, z)
 
     def normalized(
         self,
@@ -232,8 +237,9 @@ def _named(problem: Problem, axes: tuple[int, ...]) -> str:
         known = {
             tuple(range(1, ndim)): "all but the batch, as a layer norm has them",
             tuple(range(3, ndim)): "each channel alone, as an instance norm has them",
+            (0, *range(2, ndim)): "the batch, too",
         }
-        return known.get(axes, "other axes than those of a group")
+        return known.get(axes) or _listed(ndim, axes)
     channel = problem.case.keywords.get("channel_axis", 1)
     known = {
         tuple(range(ndim)): "everything",
@@ -250,6 +256,12 @@ def _named(problem: Problem, axes: tuple[int, ...]) -> str:
         return named
     told = ", ".join(str(axis - ndim) for axis in axes)
     return f"{'axis' if len(axes) == 1 else 'axes'} {told}, which are not those asked for"
+
+
+def _listed(ndim: int, axes: tuple[int, ...]) -> str:
+    """Axes of data whose groups are apart."""
+    first = ("the batch", "the groups", "the channels of a group")
+    return " and ".join(first[at] if at < 3 else f"axis {at - ndim}" for at in axes)
 
 
 def _regrouped(p: Problem, y: np.ndarray, *, apart: int) -> np.ndarray:
@@ -311,7 +323,7 @@ PARAMETERS: dict[str, Finish] = {
     "the bias left out": _ordered(True, False),
     "scale and bias left out": _ordered(False, False),
     "scale and bias swapped": _swapped,
-    "1 + scale in place of the scale": _ordered(True, True, plus=1.0),
+    ONE_MORE: _ordered(True, True, plus=1.0),
     "the bias added before the scale": _bias_first,
     **{
         f"{what} along {where}": _elsewhere(place, which)
