@@ -234,6 +234,15 @@ void norm(float *y, const float *x, const float *scale, const float *bias,
 """
 
 
+BEYOND = """
+void norm(float *y, const float *x, const float *scale, const float *bias,
+          int64_t n, int64_t c, int64_t l, int64_t groups, float eps) {
+    inside(y, x, scale, bias, n, c, l, groups, eps);
+    y[n * c * l] = 0;
+}
+"""
+
+
 def by_ctypes(library):
     return ctypes.CDLL(library).norm
 
@@ -257,6 +266,19 @@ def test_functions_in_c(tmp_path, load, divisor):
     assert report.passed == (divisor == "l"), told(report)
     if divisor != "l":
         assert report.diagnosis == "It looks like the unbiased variance."
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("load", [by_ctypes, by_cffi])
+def test_a_function_in_c_that_writes_beyond_its_result(tmp_path, load):
+    beyond = SOURCE.replace("void norm(", "void inside(") + BEYOND
+    (tmp_path / "norm.c").write_text(beyond)
+    build = ["cc", "-O2", "-shared", "-fPIC", "-DDIVISOR=l", "norm.c", "-o", "norm.so"]
+    subprocess.run([*build, "-lm"], cwd=tmp_path, check=True)
+    function = load(str(tmp_path / "norm.so"))
+    report = check(adapt(function, as_="instance_norm"), "instance_norm", tiers=SOUND)
+    assert (report.tiers["formula"], report.tiers["conduct"]) == ("passed", "failed")
+    assert report.diagnosis == "It writes beyond its result."
 
 
 def test_parameters_by_their_names():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -96,6 +97,12 @@ def test_the_snippet_reproduces_the_worst_case(capsys):
     assert snippet != report.snippet
     exec(snippet, {"off_by_a_little": off_by_a_little})
     assert float(capsys.readouterr().out) == pytest.approx(report.worst[1])
+
+
+def test_a_snippet_imports_nothing_but_the_function_itself():
+    report = check(partial(off_by_a_little), "instance_norm", only=quick)
+    assert "# `function` is yours" in report.snippet
+    assert "result = function(*arrays, **keywords)" in report.snippet
 
 
 def test_plain_text():

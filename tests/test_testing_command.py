@@ -14,6 +14,8 @@ from revnorm.testing._command import main
 from revnorm.testing._tiers import TIERS
 
 KERNELS = """
+from functools import partial
+
 import numpy as np
 
 
@@ -33,6 +35,9 @@ def sound(x, weight=None, bias=None, eps=1e-5):
     shape = (-1,) + (1,) * (x.ndim - 2)
     y = y if weight is None else y * weight.reshape(shape)
     return (y if bias is None else y + bias.reshape(shape)).astype(x.dtype)
+
+
+bound = partial(unbiased)
 """
 
 FEW = ("--as", "instance_norm", "--tier", "formula", "--tier", "conditioning", "--fuzz", "6")
@@ -84,6 +89,13 @@ def test_the_snippet_runs(capsys, target, monkeypatch):
     end = next(i for i, line in enumerate(lines) if line.startswith("print("))
     exec("\n".join(lines[start : end + 1]), {})
     assert float(capsys.readouterr().out) > 100
+
+
+def test_what_is_no_function_is_imported_by_the_name_that_it_was_given(capsys, target):
+    main([f"{target}:bound", *FEW])
+    printed = capsys.readouterr().out
+    assert "from theirs import bound" in printed
+    assert "adapt(bound, as_=" in printed
 
 
 def test_exact_does_not_decide_unless_asked_for(capsys, target):

@@ -80,7 +80,11 @@ class Adapted:
     ----------
     adapted : object
         What it was made from.
+    strays : bool
+        Whether memory beyond a result was written to, as far as that can be seen.
     """
+
+    strays = False
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def of_torch(module: Any, name: str) -> Adapted:
 
 
 def _constructor(kind: Any) -> dict[str, str]:
-    """The parameters of a constructor; a `dim` that must be given is how many channels there are."""
+    """The parameters of a constructor; a `dim` that must be given counts the channels."""
     known = inspect.signature(kind.__init__).parameters
     return {
         key: "channels" if meaning == "axis" and known[key].default is known[key].empty else meaning

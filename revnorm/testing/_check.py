@@ -17,7 +17,7 @@ from revnorm.testing._arrays import (
 )
 from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
-from revnorm.testing._conduct import FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
+from revnorm.testing._conduct import BEYOND, FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
 from revnorm.testing._declared import refused, undeclared
 from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._report import Outcome, Report, shown
@@ -372,6 +372,8 @@ def examine(
                     shares["gradients"] = off
             if "conduct" in asked and case.conduct:
                 broken += misconduct(function, case, dtype, library, device)
+            if getattr(function, "strays", False):
+                broken.append(BEYOND)
     except (Exception, SystemExit) as error:
         if isinstance(error, Exception) and refused(error, keywords):
             return Outcome(case, dtype, "not run", text=f"not declared: {error}")

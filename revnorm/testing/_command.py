@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from revnorm.testing._adapters import NAMES, adapt
+from revnorm.testing._adapters import NAMES, Adapted, adapt
 from revnorm.testing._arrays import LIBRARIES, from_numpy
 from revnorm.testing._case import Case
 from revnorm.testing._cases import KERNELS
@@ -104,9 +104,14 @@ def _adapted(target: str, name: str) -> Callable[..., Any]:
     found = target if onnx else _loaded(target)
     if name in NAMES:
         try:
-            return adapt(found, as_=name)
+            adapted = adapt(found, as_=name)
         except Exception as error:
             raise _Unusable(f"{type(error).__name__}: {error}") from error
+        if isinstance(adapted, Adapted) and not onnx:
+            # What is no function does not know by which name it was found.
+            place, _, adapted.__qualname__ = target.rpartition(":")
+            adapted.__module__ = Path(place).stem if place.endswith(".py") else place
+        return adapted
     if not callable(found):
         raise _Unusable(f"must be a function, got {found!r}")
     return found

@@ -10,6 +10,7 @@ from revnorm.testing._arrays import from_numpy, to_numpy
 from revnorm.testing._case import Case
 
 INPUT_CHANGED = "the input was changed"
+BEYOND = "memory beyond the result was written to"
 FOREIGN = "an array of"
 OTHER_DTYPE = ", the input's is "
 STALE = "gives the result of an earlier call"

@@ -15,6 +15,7 @@ from revnorm.testing._arrays import largest, significand, smallest
 from revnorm.testing._case import Case
 from revnorm.testing._conduct import (
     BATCH,
+    BEYOND,
     FOREIGN,
     INPUT_CHANGED,
     OTHER_DTYPE,
@@ -31,6 +32,7 @@ from revnorm.testing._tiers import tolerance
 _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
 
 _CAUSES = {
+    BEYOND: "It writes beyond its result.",
     STALE: "It gives the result of an earlier call.",
     WRITES: "It overwrites its input.",
     INPUT_CHANGED: "It overwrites its input.",

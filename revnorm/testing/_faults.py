@@ -158,6 +158,9 @@ def statistics(problem: Problem) -> dict[str, Fault]:
         found[name] = partial(_with_eps, eps=value)
     for name, part in _parts(problem):
         found[f"the statistics of {name}"] = partial(_of_part, part=part)
+    for lanes in (4, 8, 16, 32, 64, 128, 256):
+        name = f"sums without a tail that is no multiple of {lanes}"
+        found[name] = partial(_without_tail, lanes=lanes)
     for axes in other_axes(problem):
         name = f"statistics over {_named(problem, axes)}"
         found[name] = partial(_over, axes=axes)
@@ -220,6 +223,21 @@ def _over(p: Problem, y: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
 
 def _of_part(p: Problem, y: np.ndarray, *, part: tuple[slice, ...]) -> np.ndarray | None:
     return p.normalized(part=p.x[part]) if p.x[part].size else None
+
+
+def _without_tail(p: Problem, y: np.ndarray, *, lanes: int) -> np.ndarray | None:
+    """The elements of an instance, in memory's order, added up as far as whole vectors go."""
+    ends = tuple(range(-len(p.axis), 0))
+    moved = np.moveaxis(p.x, p.axis, ends)
+    flat = moved.reshape(*moved.shape[: -len(p.axis)], -1)
+    count = flat.shape[-1]
+    if count % lanes == 0:
+        return None
+    part = flat[..., : count - count % lanes]
+    mean = np.sum(part, axis=-1, keepdims=True) / count * p.centered
+    variance = np.sum((part - mean) ** 2, axis=-1, keepdims=True) / count
+    z = (flat - mean) / np.sqrt(variance + p.eps)
+    return np.moveaxis(z.reshape(moved.shape), ends, p.axis)
 
 
 def other_axes(problem: Problem) -> list[tuple[int, ...]]:
@@ -315,6 +333,20 @@ def _elsewhere(place: int, which: tuple[bool, bool]) -> Any:
     return finish
 
 
+def _of_first(which: tuple[bool, bool]) -> Any:
+    """The first number of a parameter in place of all of it."""
+
+    def finish(p: Problem, z: np.ndarray) -> np.ndarray | None:
+        given = [
+            np.full_like(one, one.flat[0]) if first else one
+            for one, first in zip(p.parameters, which)
+        ]
+        laid = list(map(p.laid, given))
+        return z * laid[0] + (laid[1] if len(laid) > 1 else 0.0)
+
+    return finish
+
+
 _BOTH = {"scale and bias": (True, True), "the scale": (True, False), "the bias": (False, True)}
 
 PARAMETERS: dict[str, Finish] = {
@@ -325,6 +357,7 @@ PARAMETERS: dict[str, Finish] = {
     "scale and bias swapped": _swapped,
     ONE_MORE: _ordered(True, True, plus=1.0),
     "the bias added before the scale": _bias_first,
+    **{f"{what} of the first channel alone": _of_first(which) for what, which in _BOTH.items()},
     **{
         f"{what} along {where}": _elsewhere(place, which)
         for where, place in (("the first axis", 0), ("the last axis", -1), ("axis 2", 2))

@@ -1,8 +1,10 @@
 """What came of a check: outcomes, and the report that tells of them."""
 
 import html
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,10 +231,7 @@ def snippet(
     """Lines to paste that run one case again."""
     place = "" if device is None else f', device="{device}"'
     adapted, case, dtype = hasattr(function, "adapted"), outcome.case, outcome.dtype
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    importable = module not in (None, "__main__") and name.isidentifier()
-    source = f"from {module} import {name}" if importable else "# `function` is yours"
-    called = name if importable else "function"
+    source, called = _source(function)
     call = f'adapt({called}, as_="{case.kernel}")' if adapted else called
     tools = ["adapt"] if adapted else []
     if case.literal:
@@ -244,7 +243,7 @@ def snippet(
     return "\n".join(
         [
             *(["import numpy as np"] if case.literal else []),
-            source,
+            *source,
             f"from revnorm.testing import {', '.join([*tools, 'ulp_error'])}",
             "",
             *lines,
@@ -254,6 +253,18 @@ def snippet(
             f'print(ulp_error(y, exact, dtype="{dtype}"))',
         ]
     )
+
+
+def _source(function: Callable[..., Any]) -> tuple[list[str], str]:
+    """A line that imports a function, where one can, and what it is called then."""
+    own = getattr(function, "adapted", function)
+    if isinstance(own, Path):
+        return [], repr(str(own))
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    found = getattr(sys.modules.get(module or ""), name, None)
+    if found is own and module != "__main__":
+        return [f"from {module} import {name}"], name
+    return ["# `function` is yours"], "function"
 
 
 def _from_battery(outcome: Outcome, library: str, place: str) -> list[str]:
@@ -282,7 +293,7 @@ def _literal(outcome: Outcome, library: str, place: str) -> list[str]:
 
 def _short(array: np.ndarray) -> Any:
     """Lists of the shortest numbers that are rounded to those of an array."""
-    return np.frompyfunc(lambda one: float(str(one)), 1, 1)(array).tolist()
+    return np.asarray([float(str(one)) for one in array.flat]).reshape(array.shape).tolist()
 
 
 def shown(error: float | None) -> str:
