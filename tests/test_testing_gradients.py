@@ -210,3 +210,58 @@ def test_detached_statistics_are_caught():
     assert check(detached, "instance_norm", library="torch", only=plain).passed
     report = check(detached, "instance_norm", library="torch", only=plain, gradients=True)
     assert report.failures[0].text.startswith("gradient ")
+
+
+def with_detached(mean=False, variance=False, scale=False):
+    """An instance norm that some gradients do not flow through."""
+
+    def maybe(one, detached):
+        return one.detach() if detached and one is not None else one
+
+    def norm(x, factor=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
+        import torch
+
+        m = maybe(x.mean(axis, keepdim=True), mean)
+        # The derivative of the variance by the mean is 0.
+        square = maybe(x.var(axis, keepdim=True, correction=0), variance)
+        laid = (
+            None if one is None or one.ndim != 1 else one.reshape(-1, *[1] * (x.ndim - 2))
+            for one in (maybe(factor, scale), bias)
+        )
+        given = [own if own is not None else one for own, one in zip(laid, (factor, bias))]
+        y = (x - m) / torch.sqrt(square + eps)
+        y = y if factor is None else y * given[0]
+        return y if bias is None else y + given[1]
+
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("detached", "sentence"),
+    [
+        ({"mean": True, "variance": True}, "Its gradients are as if the statistics were constants"),
+        ({"mean": True}, "Its gradients are as if the mean were a constant"),
+        ({"variance": True}, "Its gradients are as if the variance were a constant"),
+        ({"scale": True}, "Of its gradients only that of the scale is wrong"),
+    ],
+)
+def test_what_gradients_look_like(detached, sentence):
+    pytest.importorskip("torch")
+    report = check(
+        with_detached(**detached),
+        "instance_norm",
+        library="torch",
+        tiers=["formula", "gradients"],
+        only=lambda case: case.keywords.get("channel_axis", 1) == 1,
+    )
+    assert report.tiers["formula"] == "passed"
+    assert report.tiers["gradients"] == "failed"
+    assert report.diagnosis.startswith(f"{sentence}, in all ")
+
+
+def test_sound_gradients_look_like_nothing():
+    pytest.importorskip("torch")
+    tiers = ["formula", "gradients"]
+    report = check(with_detached(), "instance_norm", library="torch", tiers=tiers)
+    assert report.passed
+    assert report.diagnosis is None

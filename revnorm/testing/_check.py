@@ -19,6 +19,7 @@ from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
 from revnorm.testing._conduct import BEYOND, FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
 from revnorm.testing._declared import refused, undeclared
+from revnorm.testing._gradient_faults import named
 from revnorm.testing._gradients import evaluate_gradients
 from revnorm.testing._report import Outcome, Report, shown
 from revnorm.testing._shrink import smallest
@@ -351,7 +352,7 @@ def examine(
         return Outcome(case, dtype, "not run", text=unfit)
     before = np.array(to_numpy(arrays[0]))
     forward = round_trip = gradient = None
-    lost = ""
+    told = ""
     broken: list[str] = []
     shares: dict[str, float] = {}
     try:
@@ -367,7 +368,7 @@ def examine(
             broken = _broken(before, arrays[0], y)
             if "gradients" in asked and _differentiable(case, dtype):
                 of = (case, dtype, library, device)
-                gradient, off, lost = _gradients(function, *of, limits, wanted=gradients)
+                gradient, off, told = _gradients(function, *of, limits, wanted=gradients)
                 if off is not None and case.tier == "formula":
                     shares["gradients"] = off
             if "conduct" in asked and case.conduct:
@@ -398,7 +399,7 @@ def examine(
     shape = np.shape(case.arrays_in(dtype)[0])
     judged = [f"shape {found.shape}, the data's is {shape}"] if found.shape != shape else []
     judged += [
-        f"{tier}: {lost if lost and tier == 'gradients' else _beyond(shares[tier])}"
+        f"{tier}: {told if told and tier == 'gradients' else _beyond(shares[tier])}"
         for tier in TIERS
         if not shares.get(tier, 0) <= 1 and tier not in ("exact", "conduct") and not judged
     ]
@@ -490,9 +491,9 @@ def _gradients(
     *,
     wanted: bool,
 ) -> tuple[float | None, float | None, str]:
-    """Both errors, and why there are no gradients; nothing where these were not asked for."""
+    """Both errors, and what is wrong, in words; nothing where no gradients were asked for."""
     try:
-        return *_gradient_error(function, case, dtype, library, device, limits), ""
+        return _gradient_error(function, case, dtype, library, device, limits)
     except NoGradient as error:
         return (np.inf, np.inf, str(error)) if wanted else (None, None, "")
     except (Exception, SystemExit) as error:
@@ -506,14 +507,14 @@ def _gradient_error(
     library: str,
     device: Any,
     limits: Bounds,
-) -> tuple[float | None, float | None]:
+) -> tuple[float | None, float | None, str]:
     """In ULP of what is added up, and as a share of what a sound gradient may be off by.
 
-    None where that is beyond the type, or no type is wider.
+    None where that is beyond the type, or no type is wider. Last comes what is wrong, in words.
     """
     made, exact_type = case.arrays_in(dtype), np.float64 if dtype != "float64" else np.longdouble
     if np.finfo(exact_type).nmant <= significand(dtype)[0]:
-        return None, None
+        return None, None, ""
     cotangent = np.random.default_rng(0).standard_normal(case.expected(dtype).shape)
     cotangent = to_numpy(from_numpy(cotangent, library, dtype=dtype))
     arrays, keywords = case.arguments(dtype, library, device)
@@ -525,12 +526,21 @@ def _gradient_error(
     # A unit of the gradient is then a subnormal number.
     fine = any(np.any(is_subnormal(np.ldexp(r, -significand(dtype)[0]), dtype)) for r in reaches)
     if fine and flushes(library, dtype, device):
-        return None, None
+        return None, None, ""
     if any(np.max(reach) > largest(dtype) for reach in reaches):
-        return None, None
+        return None, None, ""
     error = max(
         worst(one, true.value, reach, dtype)
         for (one, true), reach in zip(held, reaches, strict=True)
     )
-    by_terms = max(worst(one, true.value, true.terms, dtype) for one, true in held)
-    return error, by_terms / growth_of(case, dtype)
+    growth = growth_of(case, dtype)
+    by_terms = [worst(one, true.value, true.terms, dtype) / growth for one, true in held]
+    off = max(by_terms)
+    if off <= 1:
+        return error, off, ""
+
+    def fits(other: np.ndarray) -> bool:
+        return worst(held[0][0], other, held[0][1].terms, dtype) <= 4 * growth
+
+    told = [_beyond(off), named(case, dtype, cotangent, by_terms, fits)]
+    return error, off, ", ".join(filter(None, told))

@@ -27,6 +27,7 @@ from revnorm.testing._conduct import (
 )
 from revnorm.testing._faults import FAULTLESS, ONE_MORE, WHOLE, Problem
 from revnorm.testing._faults_styled import problem_of
+from revnorm.testing._gradient_faults import SENTENCES
 from revnorm.testing._tiers import tolerance
 
 _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
@@ -58,7 +59,7 @@ def diagnose(failures: Sequence[Any]) -> str | None:
     if found is not None and told and told[0] not in _CAUSES.values():
         told = []
     if found is None and not wrong:
-        found = _of_range(failures)
+        told += filter(None, (_of_gradients(failures), _of_range(failures)))
     return " ".join([*told, *([] if found is None else [found])]) or None
 
 
@@ -161,6 +162,16 @@ def _of_conditioning(failures: Sequence[Any]) -> str | None:
     if spread > mean:
         return f"It looks like E[x²] − E[x]²: the spread is off by {spread:.1%} {where}."
     return f"It looks like a mean that is rounded: off by {mean:.1%} of the std {where}."
+
+
+def _of_gradients(failures: Sequence[Any]) -> str | None:
+    """What most of the gradients that are wrong look like."""
+    wrong = [one for one in failures if one.shares.get("gradients", 0) > 1]
+    for name, sentence in SENTENCES.items():
+        count = sum(name in one.text for one in wrong)
+        if 2 * count > len(wrong):
+            return f"{sentence}, in {_of(count, len(wrong))} that fail."
+    return None
 
 
 def _of_range(failures: Sequence[Any]) -> str | None:
