@@ -46,6 +46,12 @@ def test_no_false_alarm(kernel):
     assert report.diagnosis is None
 
 
+def test_no_false_alarm_in_a_type_that_numpy_lacks():
+    tiers = [*SOUND, "conduct"]
+    report = check(two_passes, "instance_norm", dtypes=["bfloat16"], tiers=tiers, seed=1)
+    assert report.passed, told(report)
+
+
 def test_one_pass_has_the_right_formula():
     """What is wrong with E[x²] − E[x]² is its conditioning, and that is another tier."""
     assert check(one_pass, "instance_norm", tiers=["formula"], seed=2, fuzz=60).passed
