@@ -234,6 +234,10 @@ def snippet(
     source, called = _source(function)
     call = f'adapt({called}, as_="{case.kernel}")' if adapted else called
     tools = ["adapt"] if adapted else []
+    if beside := _beside(outcome):
+        tools.append("check")
+        lines = _by_check(call, outcome, library, place, beside)
+        return "\n".join([*source, f"from revnorm.testing import {', '.join(tools)}", "", *lines])
     if case.literal:
         tools += ["from_numpy", "reference"]
         lines = _literal(outcome, library, place)
@@ -267,11 +271,35 @@ def _source(function: Callable[..., Any]) -> tuple[list[str], str]:
     return ["# `function` is yours"], "function"
 
 
+def _beside(outcome: Outcome) -> list[str]:
+    """The tiers that fail by something else than a result."""
+    failed = [tier for tier, one in outcome.shares.items() if not one <= 1 and tier != "exact"]
+    return failed if set(failed) <= {"conduct", "gradients"} else []
+
+
+def _by_check(call: str, outcome: Outcome, library: str, place: str, tiers: list[str]) -> list[str]:
+    case, named = outcome.case, ", ".join(f'"{tier}"' for tier in tiers)
+    return [
+        "report = check(",
+        f"    {call},",
+        f'    "{case.kernel}",',
+        f'    library="{library}"{place},',
+        f'    dtypes=["{outcome.dtype}"],',
+        f"    tiers=[{named}]{_seeded(case)},",
+        f'    only=lambda case: case.name == "{case.name}",',
+        ")",
+        "print(report.failures[0].text)",
+    ]
+
+
+def _seeded(case: Case) -> str:
+    return "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
+
+
 def _from_battery(outcome: Outcome, library: str, place: str) -> list[str]:
     case, dtype = outcome.case, outcome.dtype
-    given = "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
     return [
-        f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
+        f'battery = {{case.name: case for case in cases("{case.kernel}"{_seeded(case)})}}',
         f'case = battery["{case.name}"]',
         f'arrays, keywords = case.arguments("{dtype}", "{library}"{place})',
         f'exact = case.expected("{dtype}")',
