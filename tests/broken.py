@@ -90,6 +90,18 @@ def _zeros(x, scale=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
     return np.zeros_like(x)
 
 
+def _without_tail(x, axis):
+    """Mean and variance of what whole vectors of four hold."""
+    axes = tuple(np.atleast_1d(axis).tolist())
+    moved = np.moveaxis(x, axes, tuple(range(-len(axes), 0)))
+    flat = moved.reshape(*moved.shape[: -len(axes)], -1)
+    n = flat.shape[-1]
+    part = flat[..., : n - n % 4]
+    mean = part.sum(-1, keepdims=True) / np.float32(n)
+    variance = ((part - mean) ** 2).sum(-1, keepdims=True) / np.float32(n)
+    return [np.expand_dims(one[..., 0], axes) for one in (mean, variance)]
+
+
 def _last_axis(parameter, x, channel_axis):
     if parameter is not None and parameter.shape == x.shape[-1:]:
         return parameter
@@ -170,6 +182,19 @@ BROKEN = {
         norm(affine=lambda z, scale, bias: _affine(z, scale, None)),
         "formula",
         "looks like the bias left out.",
+    ),
+    "first bias": (
+        norm(affine=lambda z, s, bias: _affine(z, s, None if bias is None else bias.flat[0])),
+        "formula",
+        "looks like the bias of the first channel alone.",
+    ),
+    "tail": (
+        norm(
+            mean=lambda x, axis: _without_tail(x, axis)[0],
+            variance=lambda x, axis: _without_tail(x, axis)[1],
+        ),
+        "formula",
+        "looks like sums without a tail that is no multiple of 4",
     ),
     "swapped": (norm(affine=_swapped), "formula", "looks like scale and bias swapped."),
     "wrong axis": (

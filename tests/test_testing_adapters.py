@@ -92,6 +92,26 @@ def test_models_of_kernelbench():
     assert report.diagnosis.startswith("It looks like no reduction at all")
 
 
+def test_a_dim_that_must_be_given_is_the_number_of_channels():
+    torch = pytest.importorskip("torch")
+
+    class RMSNorm(torch.nn.Module):
+        """As language models have it, with 1 added to the scale."""
+
+        def __init__(self, dim: int, eps: float = 1e-6, plus: float = 1.0):
+            super().__init__()
+            self.dim, self.eps, self.plus = dim, eps, plus
+            self.weight = torch.nn.Parameter(torch.zeros(dim))
+
+        def forward(self, x):
+            root = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+            return x * root * (self.plus + self.weight)
+
+    assert ran(holds(RMSNorm(4, plus=0.0), "rms_norm", "torch")) > 15
+    report = check(adapt(RMSNorm, as_="rms_norm"), "rms_norm", library="torch", tiers=["formula"])
+    assert report.diagnosis == "It looks like 1 + scale in place of the scale."
+
+
 def test_a_module_that_cannot_be_built_is_for_its_own_channels():
     torch = pytest.importorskip("torch")
 
@@ -214,6 +234,15 @@ void norm(float *y, const float *x, const float *scale, const float *bias,
 """
 
 
+BEYOND = """
+void norm(float *y, const float *x, const float *scale, const float *bias,
+          int64_t n, int64_t c, int64_t l, int64_t groups, float eps) {
+    inside(y, x, scale, bias, n, c, l, groups, eps);
+    y[n * c * l] = 0;
+}
+"""
+
+
 def by_ctypes(library):
     return ctypes.CDLL(library).norm
 
@@ -237,6 +266,19 @@ def test_functions_in_c(tmp_path, load, divisor):
     assert report.passed == (divisor == "l"), told(report)
     if divisor != "l":
         assert report.diagnosis == "It looks like the unbiased variance."
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("load", [by_ctypes, by_cffi])
+def test_a_function_in_c_that_writes_beyond_its_result(tmp_path, load):
+    beyond = SOURCE.replace("void norm(", "void inside(") + BEYOND
+    (tmp_path / "norm.c").write_text(beyond)
+    build = ["cc", "-O2", "-shared", "-fPIC", "-DDIVISOR=l", "norm.c", "-o", "norm.so"]
+    subprocess.run([*build, "-lm"], cwd=tmp_path, check=True)
+    function = load(str(tmp_path / "norm.so"))
+    report = check(adapt(function, as_="instance_norm"), "instance_norm", tiers=SOUND)
+    assert (report.tiers["formula"], report.tiers["conduct"]) == ("passed", "failed")
+    assert report.diagnosis == "It writes beyond its result."
 
 
 def test_parameters_by_their_names():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -96,6 +97,41 @@ def test_the_snippet_reproduces_the_worst_case(capsys):
     assert snippet != report.snippet
     exec(snippet, {"off_by_a_little": off_by_a_little})
     assert float(capsys.readouterr().out) == pytest.approx(report.worst[1])
+
+
+def by_size(x, *, axis, eps=1e-5):
+    return rn.instance_norm(x, axis=axis, eps=eps) * np.float32(1 + 2e-7 * len(x))
+
+
+def detached(x, *, axis, eps=1e-5):
+    import torch
+
+    variance, mean = torch.var_mean(x, axis, keepdim=True, correction=0)
+    return (x - mean.detach()) / torch.sqrt(variance + eps)
+
+
+@pytest.mark.parametrize(
+    ("function", "library", "tier", "text"),
+    [
+        (by_size, "numpy", "conduct", "other bits in a batch of one"),
+        (detached, "torch", "gradients", "as if the mean were a constant"),
+    ],
+)
+def test_the_snippet_reproduces_what_is_no_result(capsys, function, library, tier, text):
+    pytest.importorskip(library)
+    tiers = ["formula", tier]
+    report = check(function, "instance_norm", library=library, tiers=tiers, seed=3, fuzz=3)
+    assert report.tiers == {**report.tiers, "formula": "passed", tier: "failed"}
+    (outcome, *_) = [one for one in report.failures if one.case.seed or tier == "conduct"]
+    lines = report.again(outcome).replace(f"from {__name__} import {function.__name__}\n", "")
+    exec(lines, {function.__name__: function})
+    assert text in capsys.readouterr().out
+
+
+def test_a_snippet_imports_nothing_but_the_function_itself():
+    report = check(partial(off_by_a_little), "instance_norm", only=quick)
+    assert "# `function` is yours" in report.snippet
+    assert "result = function(*arrays, **keywords)" in report.snippet
 
 
 def test_plain_text():

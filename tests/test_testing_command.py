@@ -9,11 +9,13 @@ from functools import partial
 import pytest
 
 import revnorm.__main__ as command
-from revnorm.testing import _command, cases, shrink
+from revnorm.testing import _check, cases, shrink
 from revnorm.testing._command import main
 from revnorm.testing._tiers import TIERS
 
 KERNELS = """
+from functools import partial
+
 import numpy as np
 
 
@@ -33,6 +35,9 @@ def sound(x, weight=None, bias=None, eps=1e-5):
     shape = (-1,) + (1,) * (x.ndim - 2)
     y = y if weight is None else y * weight.reshape(shape)
     return (y if bias is None else y + bias.reshape(shape)).astype(x.dtype)
+
+
+bound = partial(unbiased)
 """
 
 FEW = ("--as", "instance_norm", "--tier", "formula", "--tier", "conditioning", "--fuzz", "6")
@@ -60,12 +65,12 @@ def test_a_broken_kernel_on_one_screen(capsys, target, monkeypatch):
     assert "It looks like the unbiased variance." in printed
     assert "--seed 7" in printed
     assert "adapt(unbiased, as_=" in printed
-    assert "failed" in printed.splitlines()[-1]
+    assert printed.splitlines()[-1] == "failed: formula, conditioning"
     assert len(printed.splitlines()) < 45
 
 
 def test_json_and_the_seed_that_replays(capsys, target, monkeypatch):
-    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
+    monkeypatch.setattr(_check, "shrink", partial(shrink, seconds=math.inf))
     assert main([f"{target}:unbiased", *FEW, "--json"]) == 1
     first = json.loads(capsys.readouterr().out)
     assert main([f"{target}:unbiased", *FEW, "--json", "--seed", str(first["seed"])]) == 1
@@ -84,6 +89,13 @@ def test_the_snippet_runs(capsys, target, monkeypatch):
     end = next(i for i, line in enumerate(lines) if line.startswith("print("))
     exec("\n".join(lines[start : end + 1]), {})
     assert float(capsys.readouterr().out) > 100
+
+
+def test_what_is_no_function_is_imported_by_the_name_that_it_was_given(capsys, target):
+    main([f"{target}:bound", *FEW])
+    printed = capsys.readouterr().out
+    assert "from theirs import bound" in printed
+    assert "adapt(bound, as_=" in printed
 
 
 def test_exact_does_not_decide_unless_asked_for(capsys, target):
@@ -156,6 +168,10 @@ def flat(x):
     return x.reshape(-1)
 
 
+def lost(x):
+    return x / 0
+
+
 def wide(x):
     return x.astype(float64)
 
@@ -173,14 +189,21 @@ def prints(x):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("raises", "It raises an exception in all 4 cases: RuntimeError: no kernel image."),
+        (
+            "raises",
+            "It raises an exception in all 4 cases that fail: RuntimeError: no kernel image.",
+        ),
         ("raises", "Its module imports torch: was --library torch meant?"),
-        ("leaves", "It raises an exception in all 4 cases: SystemExit: 3."),
-        ("nothing", "It raises an exception in all 4 cases: TypeError: the result is None."),
+        ("leaves", "It raises an exception in all 4 cases that fail: SystemExit: 3."),
+        (
+            "nothing",
+            "It raises an exception in all 4 cases that fail: TypeError: the result is None.",
+        ),
         ("flat", "Its result has another shape than the data."),
         ("flat", "shape (7680,), the data's is (6, 5, 256)"),
         ("wide", "dtype float64, the input's is float32"),
         ("foreign", "an array of torch for one of numpy"),
+        ("lost", "formula: NaN or infinity in the wrong places"),
         ("prints", "It printed "),
     ],
 )
@@ -198,7 +221,7 @@ def test_kernels_that_do_odd_things(capsys, tmp_path, name, text):
 
 def test_the_smallest_input_is_written_down(capsys, target, monkeypatch):
     pytest.importorskip("hypothesis")
-    monkeypatch.setattr(_command, "shrink", partial(shrink, seconds=math.inf))
+    monkeypatch.setattr(_check, "shrink", partial(shrink, seconds=math.inf))
     found = []
     for _ in range(2):
         main([f"{target}:unbiased", *FEW, "--json", "--seed", "5"])

@@ -1,6 +1,7 @@
 """The smallest input that fails: found, the same for a seed, within a time, and small."""
 
 import math
+import sys
 from functools import partial
 from itertools import count
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from broken import BROKEN, one_pass, two_passes
-from revnorm.testing import _shrink, check, reference
+from revnorm.testing import _check, _shrink, cases, check, conformance, reference
 from revnorm.testing import shrink as timed
 
 pytest.importorskip("hypothesis")
@@ -53,6 +54,74 @@ def test_nothing_to_shrink():
     assert shrink(failed(odd, tiers=["conduct"])) is None
     # The kernels of styles have no such cases.
     assert shrink(failed(lambda content, style, *, axis, eps=1e-5: content, "adain")) is None
+
+
+def four_axes(case):
+    return case.arrays[0].ndim == 4
+
+
+def test_what_is_not_claimed_is_not_tried():
+    """On three axes it raises an exception, which has nothing to do with what is wrong."""
+
+    def of_images(x, *, axis, eps=1e-5):
+        _, _, _, _ = x.shape
+        return BROKEN["unbiased variance"][0](x, axis=axis, eps=eps)
+
+    report = check(of_images, "instance_norm", tiers=["formula"], only=four_axes)
+    outcome = shrink(report)
+    assert outcome.case.arrays[0].ndim == 4
+    assert outcome.result is not None
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """How often the smallest input is looked for, whatever the time."""
+    made = []
+
+    def counted(report, *, seed):
+        made.append(seed)
+        return shrink(report, seed=seed)
+
+    monkeypatch.setattr(_check, "shrink", counted)
+    return made
+
+
+def message(test, case):
+    with pytest.raises(pytest.fail.Exception) as caught:
+        test(case, "float32")
+    return str(caught.value)
+
+
+def test_a_random_case_of_pytest_comes_with_the_smallest_input(searches, capsys):
+    wrong = BROKEN["unbiased variance"][0]
+    test = conformance(wrong, "instance_norm", tiers=["formula"], seed=4)
+    random = cases("instance_norm", seed=4, fuzz=2)[-2:]
+    for case in random:
+        told, _, lines = message(test, case).partition("\n\nThe smallest input that fails:\n\n")
+        assert "seed=4, fuzz=" in told
+        exec(lines, {"function": wrong})
+        assert float(capsys.readouterr().out.split()[-1]) > 1000
+    assert searches == [4]
+
+
+def test_a_named_case_of_pytest_is_as_small_as_it_is(searches):
+    test = conformance(BROKEN["unbiased variance"][0], "instance_norm", tiers=["formula"], seed=4)
+    assert "smallest" not in message(test, cases("instance_norm")[0])
+    assert searches == []
+
+
+def test_only_a_tier_that_failed_is_searched(searches):
+    """A random case is judged in the tier "exact", too, which a sound kernel may fail."""
+    test = conformance(two_passes, "instance_norm", seed=4)
+    assert "smallest" not in message(test, cases("instance_norm", seed=4, fuzz=1)[-1])
+    assert searches == []
+
+
+def test_pytest_without_hypothesis(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    test = conformance(BROKEN["unbiased variance"][0], "instance_norm", tiers=["formula"], seed=4)
+    told = message(test, cases("instance_norm", seed=4, fuzz=1)[-1])
+    assert told.endswith("With hypothesis installed, the smallest input that fails is shown.")
 
 
 def test_a_slow_function_is_given_up(monkeypatch):

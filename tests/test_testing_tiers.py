@@ -46,6 +46,12 @@ def test_no_false_alarm(kernel):
     assert report.diagnosis is None
 
 
+def test_no_false_alarm_in_a_type_that_numpy_lacks():
+    tiers = [*SOUND, "conduct"]
+    report = check(two_passes, "instance_norm", dtypes=["bfloat16"], tiers=tiers, seed=1)
+    assert report.passed, told(report)
+
+
 def test_one_pass_has_the_right_formula():
     """What is wrong with E[x²] − E[x]² is its conditioning, and that is another tier."""
     assert check(one_pass, "instance_norm", tiers=["formula"], seed=2, fuzz=60).passed
@@ -213,6 +219,83 @@ def test_what_is_no_formula_is_told_too():
     assert diagnosis(race) == "Its results differ from call to call: it looks like a race."
 
 
+def test_the_ends_of_the_range_are_told_where_all_else_is_right():
+    tiers = ["formula", "range"]
+    for kernel, sentence in (
+        (
+            two_passes,
+            "At the ends of the range it looks like squares that overflow and squares that vanish"
+            " and constant data that are divided by 0.",
+        ),
+        (
+            in_float64,
+            "At the ends of the range it looks like constant data that are divided by 0.",
+        ),
+    ):
+        report = check(kernel, "instance_norm", tiers=tiers)
+        assert report.tiers["formula"] == "passed"
+        assert report.diagnosis == sentence
+    wrong = check(BROKEN["unbiased variance"][0], "instance_norm", tiers=tiers)
+    assert wrong.tiers["range"] == "failed"
+    assert wrong.diagnosis == "It looks like the unbiased variance."
+
+
+def test_an_exception_at_the_ends_of_the_range():
+    def careful(x, *, axis, eps=1e-5):
+        if eps == 0:
+            raise ValueError("eps must be positive")
+        return in_float64(x, axis=axis, eps=eps)
+
+    report = check(careful, "instance_norm", tiers=["range"])
+    assert "it looks like an exception for '" in report.diagnosis
+
+
+def test_the_ends_of_the_range_do_not_hide_what_depends_on_the_batch():
+    def by_size(x, *, axis, eps=1e-5):
+        return two_passes(x, axis=axis, eps=eps) * np.float32(1 + 1e-7 * len(x))
+
+    report = check(by_size, "instance_norm", tiers=["formula", "range", "conduct"])
+    told, _, rest = report.diagnosis.partition(". ")
+    assert told == "Its results depend on the size of the batch"
+    assert rest.startswith("At the ends of the range")
+
+
+def rounded_to(dtype, where):
+    """An instance norm of PyTorch's, with roundings to a narrower type before or after it."""
+    import torch
+
+    def narrow(one):
+        return None if one is None else one.to(getattr(torch, dtype)).to(torch.float32)
+
+    def kernel(x, scale=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
+        if where == "data":
+            x = narrow(x)
+        y = rn.instance_norm(x, scale, bias, axis=axis, channel_axis=channel_axis, eps=eps)
+        return narrow(y) if where == "result" else y
+
+    return kernel
+
+
+@pytest.mark.parametrize("where", ["data", "result"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_roundings_to_a_narrower_type(dtype, where):
+    pytest.importorskip("torch")
+    kernel = rounded_to(dtype, where)
+    report = check(kernel, "instance_norm", library="torch", tiers=["formula"], seed=1)
+    assert report.diagnosis.startswith(f"Its errors are as large as roundings to {dtype}")
+
+
+def test_a_wrong_formula_that_is_not_known_is_not_taken_for_roundings():
+    def seven_of_eight(x, scale=None, bias=None, *, axis, channel_axis=None, eps=1e-5):
+        part = x[..., : max(1, 7 * x.shape[-1] // 8)]
+        d = x - part.mean(axis, keepdims=True)
+        return d / np.sqrt(part.var(axis, keepdims=True) + np.float32(eps))
+
+    report = check(seven_of_eight, "instance_norm", tiers=["formula"], seed=1)
+    assert report.tiers["formula"] == "failed"
+    assert "roundings" not in (report.diagnosis or "")
+
+
 def test_what_autograd_cannot_follow_has_no_gradients_to_judge():
     torch = pytest.importorskip("torch")
 
@@ -225,17 +308,40 @@ def test_what_autograd_cannot_follow_has_no_gradients_to_judge():
     assert (report.tiers["formula"], report.tiers["gradients"]) == ("passed", "not run")
 
 
+def test_a_kernel_in_place_is_judged_by_its_result_too():
+    """Autograd takes no changes of its leaves, which says nothing of the formula."""
+    torch = pytest.importorskip("torch")
+
+    def in_place(x, *, axis, eps=1e-5):
+        variance, mean = torch.var_mean(x, axis, keepdim=True, correction=0)
+        return x.sub_(mean).div_(torch.sqrt(variance + eps))
+
+    tiers = ["formula", "conduct", "gradients"]
+    report = check(in_place, "instance_norm", library="torch", tiers=tiers)
+    assert report.tiers["formula"] == "passed"
+    assert report.tiers["conduct"] == report.tiers["gradients"] == "failed"
+    assert "gradients: RuntimeError: a leaf Variable" in report.failures[0].text
+    assert report.diagnosis == "It overwrites its input."
+
+
 def test_a_fault_of_other_norms():
     torch = pytest.importorskip("torch")
 
     def sizes(x, scale=None, bias=None, *, groups, eps=1e-5):
         return torch.nn.functional.group_norm(x, x.shape[1] // groups, scale, bias, eps)
 
+    def pooled(x, *, groups, eps=1e-5):
+        split = x.reshape(len(x), groups, -1)
+        variance, mean = torch.var_mean(split, (0, 2), keepdim=True, correction=0)
+        return ((split - mean) / torch.sqrt(variance + eps)).reshape(x.shape)
+
     def centered(x, scale=None, *, axis, eps=1e-5):
         return torch.nn.functional.layer_norm(x, x.shape[-np.size(axis) :], scale, None, eps)
 
-    told = {"group_norm": (sizes, "the size of a group taken for the number of groups"),
-            "rms_norm": (centered, "the mean taken off, as a layer norm does")}  # fmt: skip
-    for name, (function, sentence) in told.items():
+    for name, function, sentence in (
+        ("group_norm", sizes, "the size of a group taken for the number of groups"),
+        ("group_norm", pooled, "statistics over the batch, too"),
+        ("rms_norm", centered, "the mean taken off, as a layer norm does"),
+    ):
         report = check(function, name, library="torch", tiers=["formula"])
         assert sentence in report.diagnosis

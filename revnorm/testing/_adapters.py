@@ -17,11 +17,14 @@ EPS = 1e-5
 _MEANINGS = {
     "scale": ("scale", "weight", "gamma", "w"),
     "bias": ("bias", "beta", "offset", "shift", "b"),
-    "eps": ("eps", "epsilon"),
+    "eps": ("eps", "epsilon", "variance_epsilon", "norm_eps"),
     "groups": ("groups", "num_groups", "n_groups", "group_count"),
     "shape": ("normalized_shape",),
     "axis": ("axis", "axes", "dim", "dims"),
-    "channels": ("num_features", "num_channels", "channels", "features", "hidden_size", "size"),
+    "channels": (
+        *("num_features", "num_channels", "in_channels", "channels", "features", "size"),
+        *("hidden_size", "hidden_dim", "embed_dim", "d_model"),
+    ),
     "training": ("training", "use_input_stats"),
     "nothing": ("running_mean", "running_var"),
 }
@@ -77,7 +80,11 @@ class Adapted:
     ----------
     adapted : object
         What it was made from.
+    strays : bool
+        Whether memory beyond a result was written to, as far as that can be seen.
     """
+
+    strays = False
 
     def __init__(
         self,
@@ -152,8 +159,9 @@ def adapt(object: Any, /, *, as_: str) -> Callable[..., Any]:
           groups; normalized_shape; axis or dim. One without axes works on (N, C, ...). A function
           that is called as the kernel is already is given back.
         - a `torch.nn.Module`, or its class: KernelBench's Model and ModelNew, for instance. The
-          class is built for the channels, groups and eps of each case; an instance too, if it has
-          attributes of the names of its constructor's parameters.
+          class is built for the channels, groups and eps of each case, a `dim` that must be given
+          being the channels; an instance too, if it has attributes of the names of its
+          constructor's parameters.
         - a Keras layer, or its class. It is built anew for each case.
         - a flax module, of linen or of nnx, or its class; it is built anew, too. Flax has the
           channels last: those at axis 1 are moved there and back.

@@ -11,6 +11,9 @@ import numpy as np
 from revnorm.testing._adapters import Adapted, Call
 from revnorm.testing._case import Case
 
+# Elements before and behind a result that a function is given to write.
+_MARGIN = 64
+
 
 def of_onnx(path: Path, name: str) -> Adapted:
     """A model with the inputs data, or data, scale and bias; of the sizes that it fixes."""
@@ -69,7 +72,9 @@ def _of_c(function: Any, name: str, as_pointer: Callable[[np.ndarray | None], An
 
     def call(asked: Call) -> Any:
         x = np.ascontiguousarray(asked.x, dtype=np.float32)
-        y = np.empty_like(x)
+        # What is not written stays NaN, and what is beyond the result should.
+        around = np.full(x.size + 2 * _MARGIN, np.nan, dtype=np.float32)
+        y = around[_MARGIN:-_MARGIN].reshape(x.shape)
         parameters = [
             None if one is None else np.ascontiguousarray(one, dtype=np.float32)
             for one in (asked.scale, asked.bias)
@@ -82,6 +87,9 @@ def _of_c(function: Any, name: str, as_pointer: Callable[[np.ndarray | None], An
             length = math.prod(x.shape[2:])
         arrays = map(as_pointer, (y, x, *parameters))
         function(*arrays, n, c, length, asked.groups or 1, asked.eps)
+        beyond = np.concatenate([around[:_MARGIN], around[-_MARGIN:]])
+        adapted.strays |= not np.isnan(beyond).all()
         return y
 
-    return Adapted(function, name, call, frozenset({"scale", "bias", "eps", "shape"}))
+    adapted = Adapted(function, name, call, frozenset({"scale", "bias", "eps", "shape"}))
+    return adapted

@@ -13,7 +13,7 @@ _SCALES, _BIASES = ("weight", "scale", "gamma"), ("bias", "beta", "offset")
 def of_torch(module: Any, name: str) -> Adapted:
     """A module, or a class of them."""
     if inspect.isclass(module):
-        named = meanings(module.__init__, skip=1)
+        named = _constructor(module)
         return _built(module, name, lambda call: module(**_given(call, named)), named)
     init = type(module).__init__
     known = inspect.signature(init).parameters
@@ -25,11 +25,20 @@ def of_torch(module: Any, name: str) -> Adapted:
     )
     if told and all(hasattr(module, key) for key in names):
         own = {key: getattr(module, key) for key in names}
-        named = {k: m for k, m in meanings(type(module).__init__, skip=1).items() if k in own}
+        named = {k: m for k, m in _constructor(type(module)).items() if k in own}
         return _built(
             module, name, lambda call: type(module)(**own | _given(call, named, own)), named
         )
     return _fixed(module, name)
+
+
+def _constructor(kind: Any) -> dict[str, str]:
+    """The parameters of a constructor; a `dim` that must be given counts the channels."""
+    known = inspect.signature(kind.__init__).parameters
+    return {
+        key: "channels" if meaning == "axis" and known[key].default is known[key].empty else meaning
+        for key, meaning in meanings(kind.__init__, skip=1).items()
+    }
 
 
 def _given(call: Call, named: dict[str, str], own: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Case:
         def convert(value: Any) -> Any:
             if not isinstance(value, np.ndarray):
                 return value
-            kept = dtype if value.dtype.kind == "f" and (library, dtype) != _HELD else None
+            kept = dtype if value.dtype.kind == "f" and (library, dtype) != HELD else None
             return from_numpy(value, library, dtype=kept, device=device)
 
         arrays = tuple(map(convert, self.arrays_in(dtype)))
@@ -103,7 +103,8 @@ class Case:
         return self.make(np.random.default_rng(zlib.crc32(self.name.encode())), dtype)
 
 
-_HELD = ("numpy", "bfloat16")
+# NumPy has no bfloat16: what is rounded to it is held in float32.
+HELD = ("numpy", "bfloat16")
 
 
 @lru_cache(maxsize=1024)

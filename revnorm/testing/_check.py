@@ -17,10 +17,11 @@ from revnorm.testing._arrays import (
 )
 from revnorm.testing._autograd import NoGradient, gradients_of
 from revnorm.testing._cases import Case, cases
-from revnorm.testing._conduct import FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
+from revnorm.testing._conduct import BEYOND, FOREIGN, INPUT_CHANGED, OTHER_DTYPE, misconduct
 from revnorm.testing._declared import refused, undeclared
+from revnorm.testing._gradient_faults import named
 from revnorm.testing._gradients import evaluate_gradients
-from revnorm.testing._report import Outcome, Report, shown, snippet
+from revnorm.testing._report import Outcome, Report, shown
 from revnorm.testing._shrink import smallest
 from revnorm.testing._tiers import ROUND_TRIP, TIERS, growth_of, known, share
 from revnorm.testing._ulp import ulp_error, worst
@@ -52,6 +53,8 @@ class Bounds(NamedTuple):
 # Under B up to 30 roundings, of half a ULP each, lie between the data and a term of a gradient.
 RECIPE_A = Bounds("A", 0.51, 2.0, 2.5)
 RECIPE_B = Bounds("B", 4.0, 4.0, 16.0)
+
+SMALLEST = "The smallest input that fails:"
 
 
 def bounds(library: str = "numpy", dtype: str = "float32", device: Any = None) -> Bounds:
@@ -167,7 +170,7 @@ def check(
         )
         if progress is not None:
             progress(len(outcomes), len(items))
-    return Report(function, name, library, outcomes, device)
+    return Report(function, name, library, outcomes, device, only)
 
 
 def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcome | None:
@@ -185,8 +188,8 @@ def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcom
     Returns
     -------
     Outcome or None
-        Of a case of few and round numbers, which `Report.again` writes down to be pasted; None
-        where neither tier failed, or none such fails.
+        Of a case of few and round numbers that the function claims to do, which `Report.again`
+        writes down to be pasted; None where neither tier failed, or none such fails.
 
     Raises
     ------
@@ -206,9 +209,10 @@ def shrink(report: Report, /, *, seed: int = 0, seconds: float = 10.0) -> Outcom
     if tier is None:
         return None
     dtype = next(one.dtype for one in report.failures if tier in one.shares)
+    where = (report.library, report.device, report.only)
 
     def outcome_of(case: Case) -> Outcome:
-        return examine(report.function, case, dtype, report.library, report.device, tiers=[tier])
+        return examine(report.function, case, dtype, *where, tiers=[tier])
 
     case = smallest(
         report.name,
@@ -240,7 +244,8 @@ def conformance(
     Parameters
     ----------
     function, name, library, device, dtypes, only, gradients, bounds, tiers, seed, fuzz
-        As in `check`. What is not run is skipped, with the reason.
+        As in `check`. What is not run is skipped, with the reason. A random case that fails is
+        told with the smallest input that does, as `shrink` finds it, if hypothesis is installed.
 
     Returns
     -------
@@ -263,16 +268,33 @@ def conformance(
         for case, dtype in _items(name, dtypes, library, gradients, tiers, seed, fuzz)
     ]
 
+    # One search serves all random cases of a tier.
+    searched: dict[tuple[str, str], tuple[Outcome | None, list[str]]] = {}
+
     @pytest.mark.parametrize(("case", "dtype"), items)
     def test(case: Case, dtype: str) -> None:
         outcome = examine(function, case, dtype, library, device, only, gradients, bounds, tiers)
         if outcome.status == "not run":
             pytest.skip(outcome.text)
         if outcome.status == "failed":
-            again = snippet(function, outcome, library, device)
-            pytest.fail(f"{outcome.text}\nprobes: {case.probes}\n\n{again}", pytrace=False)
+            report = Report(function, name, library, [outcome], device, only)
+            told = [f"{outcome.text}\nprobes: {case.probes}", report.snippet]
+            if case.seed is not None and report.tiers[case.tier] == "failed":
+                if (case.tier, dtype) not in searched:
+                    searched[case.tier, dtype] = smallest_of(report, case.seed[0])
+                found, notes = searched[case.tier, dtype]
+                told += [SMALLEST, report.again(found)] if found else notes
+            pytest.fail("\n\n".join(told), pytrace=False)
 
     return test
+
+
+def smallest_of(report: Report, seed: int) -> tuple[Outcome | None, list[str]]:
+    """The smallest input that fails, and a word where it cannot be looked for."""
+    try:
+        return shrink(report, seed=seed), []
+    except ImportError:
+        return None, ["With hypothesis installed, the smallest input that fails is shown."]
 
 
 def _items(
@@ -330,6 +352,7 @@ def examine(
         return Outcome(case, dtype, "not run", text=unfit)
     before = np.array(to_numpy(arrays[0]))
     forward = round_trip = gradient = None
+    told = ""
     broken: list[str] = []
     shares: dict[str, float] = {}
     try:
@@ -344,19 +367,14 @@ def examine(
                 round_trip = _round_trip_error(case, undone, dtype)
             broken = _broken(before, arrays[0], y)
             if "gradients" in asked and _differentiable(case, dtype):
-                of = (case, arrays, keywords, dtype, library, device)
-                gradient, off = _gradient_error(function, *of, limits)
+                of = (case, dtype, library, device)
+                gradient, off, told = _gradients(function, *of, limits, wanted=gradients)
                 if off is not None and case.tier == "formula":
                     shares["gradients"] = off
             if "conduct" in asked and case.conduct:
                 broken += misconduct(function, case, dtype, library, device)
-    except NoGradient as error:
-        if not gradients:
-            rest = (known(tiers) or frozenset(TIERS)) - {"gradients"}
-            return examine(function, case, dtype, library, device, only, False, demanded, rest)
-        return Outcome(
-            case, dtype, "failed", forward, text=str(error), shares={"gradients": np.inf}
-        )
+            if getattr(function, "strays", False):
+                broken.append(BEYOND)
     except (Exception, SystemExit) as error:
         if isinstance(error, Exception) and refused(error, keywords):
             return Outcome(case, dtype, "not run", text=f"not declared: {error}")
@@ -381,9 +399,9 @@ def examine(
     shape = np.shape(case.arrays_in(dtype)[0])
     judged = [f"shape {found.shape}, the data's is {shape}"] if found.shape != shape else []
     judged += [
-        f"{tier}: {shown(one)} times what is allowed"
-        for tier, one in shares.items()
-        if not one <= 1 and tier not in ("exact", "conduct")
+        f"{tier}: {told if told and tier == 'gradients' else _beyond(shares[tier])}"
+        for tier in TIERS
+        if not shares.get(tier, 0) <= 1 and tier not in ("exact", "conduct") and not judged
     ]
     texts = [*broken, *texts, *judged] if tiers is None else [*broken, *judged, *texts]
     failed = bool(texts)
@@ -396,6 +414,12 @@ def examine(
         shares=shares,
         result=found if failed else None,
     )
+
+
+def _beyond(share: float) -> str:
+    if share < np.inf:
+        return f"{shown(share)} times what is allowed"
+    return "NaN or infinity in the wrong places"
 
 
 def _demanded(case: Case, tiers: Iterable[str] | None, gradients: bool) -> set[str]:
@@ -457,25 +481,43 @@ def _differentiable(case: Case, dtype: str) -> bool:
     return bool(x.size and np.isfinite(x).all())
 
 
-def _gradient_error(
+def _gradients(
     function: Callable[..., Any],
     case: Case,
-    arrays: Any,
-    keywords: dict[str, Any],
     dtype: str,
     library: str,
     device: Any,
     limits: Bounds,
-) -> tuple[float | None, float | None]:
+    *,
+    wanted: bool,
+) -> tuple[float | None, float | None, str]:
+    """Both errors, and what is wrong, in words; nothing where no gradients were asked for."""
+    try:
+        return _gradient_error(function, case, dtype, library, device, limits)
+    except NoGradient as error:
+        return (np.inf, np.inf, str(error)) if wanted else (None, None, "")
+    except (Exception, SystemExit) as error:
+        return np.inf, np.inf, f"{type(error).__name__}: {error}"
+
+
+def _gradient_error(
+    function: Callable[..., Any],
+    case: Case,
+    dtype: str,
+    library: str,
+    device: Any,
+    limits: Bounds,
+) -> tuple[float | None, float | None, str]:
     """In ULP of what is added up, and as a share of what a sound gradient may be off by.
 
-    None where that is beyond the type, or no type is wider.
+    None where that is beyond the type, or no type is wider. Last comes what is wrong, in words.
     """
     made, exact_type = case.arrays_in(dtype), np.float64 if dtype != "float64" else np.longdouble
     if np.finfo(exact_type).nmant <= significand(dtype)[0]:
-        return None, None
+        return None, None, ""
     cotangent = np.random.default_rng(0).standard_normal(case.expected(dtype).shape)
     cotangent = to_numpy(from_numpy(cotangent, library, dtype=dtype))
+    arrays, keywords = case.arguments(dtype, library, device)
     found = gradients_of(function, library, cotangent, arrays, keywords)
     wide = (a.astype(exact_type) if a.dtype.kind == "f" else a for a in (cotangent, *made))
     exact = evaluate_gradients(case.kernel, *wide, **case.keywords)
@@ -484,12 +526,21 @@ def _gradient_error(
     # A unit of the gradient is then a subnormal number.
     fine = any(np.any(is_subnormal(np.ldexp(r, -significand(dtype)[0]), dtype)) for r in reaches)
     if fine and flushes(library, dtype, device):
-        return None, None
+        return None, None, ""
     if any(np.max(reach) > largest(dtype) for reach in reaches):
-        return None, None
+        return None, None, ""
     error = max(
         worst(one, true.value, reach, dtype)
         for (one, true), reach in zip(held, reaches, strict=True)
     )
-    by_terms = max(worst(one, true.value, true.terms, dtype) for one, true in held)
-    return error, by_terms / growth_of(case, dtype)
+    growth = growth_of(case, dtype)
+    by_terms = [worst(one, true.value, true.terms, dtype) / growth for one, true in held]
+    off = max(by_terms)
+    if off <= 1:
+        return error, off, ""
+
+    def fits(other: np.ndarray) -> bool:
+        return worst(held[0][0], other, held[0][1].terms, dtype) <= 4 * growth
+
+    told = [_beyond(off), named(case, dtype, cotangent, by_terms, fits)]
+    return error, off, ", ".join(filter(None, told))

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from revnorm.testing._adapters import NAMES, adapt
+from revnorm.testing._adapters import NAMES, Adapted, adapt
 from revnorm.testing._arrays import LIBRARIES, from_numpy
 from revnorm.testing._case import Case
 from revnorm.testing._cases import KERNELS
-from revnorm.testing._check import check, shrink
+from revnorm.testing._check import SMALLEST, check, smallest_of
 from revnorm.testing._report import Outcome, Report
 from revnorm.testing._tiers import TIERS
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
                     fuzz=chosen.fuzz,
                     progress=told,
                 )
-            smallest, without = _smallest(report, seed)
+            smallest, without = smallest_of(report, seed)
     except (_Unusable, ImportError, TypeError, ValueError) as error:
         kind = "" if isinstance(error, _Unusable) else f"{type(error).__name__}: "
         print(f"{chosen.target}: {kind}{error}", file=sys.stderr)
@@ -104,9 +104,14 @@ def _adapted(target: str, name: str) -> Callable[..., Any]:
     found = target if onnx else _loaded(target)
     if name in NAMES:
         try:
-            return adapt(found, as_=name)
+            adapted = adapt(found, as_=name)
         except Exception as error:
             raise _Unusable(f"{type(error).__name__}: {error}") from error
+        if isinstance(adapted, Adapted) and not onnx:
+            # What is no function does not know by which name it was found.
+            place, _, adapted.__qualname__ = target.rpartition(":")
+            adapted.__module__ = Path(place).stem if place.endswith(".py") else place
+        return adapted
     if not callable(found):
         raise _Unusable(f"must be a function, got {found!r}")
     return found
@@ -181,14 +186,6 @@ def _declared(chosen: argparse.Namespace) -> Callable[[Case], bool]:
     return only
 
 
-def _smallest(report: Report, seed: int) -> tuple[Outcome | None, list[str]]:
-    """The smallest input that fails, and a word where it cannot be looked for."""
-    try:
-        return shrink(report, seed=seed), []
-    except ImportError:
-        return None, ["With hypothesis installed, the smallest input that fails is shown."]
-
-
 def _hints(report: Report, function: Any, chosen: argparse.Namespace) -> list[str]:
     """Whose arrays the kernel may want, where it raises an exception for all that it is given."""
     run = [one for one in report.outcomes if one.status != "not run"]
@@ -215,10 +212,13 @@ def _tiers(chosen: argparse.Namespace) -> list[str]:
     return [one for one in TIERS if one != "gradients" or chosen.library in ("torch", "jax")]
 
 
+def _judged(report: Report, asked: list[str] | None) -> dict[str, str]:
+    """The tiers that decide: the exact one does where it was asked for by name."""
+    return {tier: one for tier, one in report.tiers.items() if tier != "exact" or asked}
+
+
 def _passed(report: Report, asked: list[str] | None) -> bool:
-    """Whether no tier failed, but for the exact one where it was not asked for by name."""
-    tiers = report.tiers
-    judged = [status for tier, status in tiers.items() if tier != "exact" or asked]
+    judged = _judged(report, asked).values()
     return "failed" not in judged and "passed" in judged
 
 
@@ -247,11 +247,12 @@ def _print(
     notes: list[str],
 ) -> None:
     title = _title(chosen, seed)
-    verdict = "passed" if passed else "failed"
+    failed = [tier for tier, status in _judged(report, chosen.tier).items() if status == "failed"]
+    verdict = "passed" if passed else f"failed: {', '.join(failed) or 'nothing was run'}"
     worst = report.outcome_of([one for one in TIERS if one != "exact" or chosen.tier])
     lines = [] if worst is None else ["", f"{worst.case.name}: {worst.text}"]
     if smallest is not None:
-        lines += ["", "The smallest input that fails:", "", report.again(smallest)]
+        lines += ["", SMALLEST, "", report.again(smallest)]
     elif worst is not None:
         lines += ["", report.again(worst)]
     lines += [f"\n{one}" for one in notes]
@@ -276,7 +277,7 @@ def _print(
 def _title(chosen: argparse.Namespace, seed: int) -> str:
     where = chosen.library + (f" ({chosen.device})" if chosen.device else "")
     told = f"{chosen.target} as {chosen.as_} on {where}, {chosen.dtype}"
-    return f"{told}. Random cases: --seed {seed}"
+    return f"{told}\nRandom cases: --seed {seed}"
 
 
 def _as_json(

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from revnorm.testing._arrays import largest, significand, smallest
 from revnorm.testing._case import Case
 from revnorm.testing._conduct import (
     BATCH,
+    BEYOND,
     FOREIGN,
     INPUT_CHANGED,
     OTHER_DTYPE,
@@ -23,13 +25,15 @@ from revnorm.testing._conduct import (
     TWICE,
     WRITES,
 )
-from revnorm.testing._faults import FAULTLESS, WHOLE, Problem
+from revnorm.testing._faults import FAULTLESS, ONE_MORE, WHOLE, Problem
 from revnorm.testing._faults_styled import problem_of
+from revnorm.testing._gradient_faults import SENTENCES
 from revnorm.testing._tiers import tolerance
 
 _LEFT_OUT = (FAULTLESS, "scale and bias left out", "the bias left out")
 
 _CAUSES = {
+    BEYOND: "It writes beyond its result.",
     STALE: "It gives the result of an earlier call.",
     WRITES: "It overwrites its input.",
     INPUT_CHANGED: "It overwrites its input.",
@@ -54,6 +58,8 @@ def diagnose(failures: Sequence[Any]) -> str | None:
     # A wrong formula is the cause of what depends on the call, more often than the other way round.
     if found is not None and told and told[0] not in _CAUSES.values():
         told = []
+    if found is None and not wrong:
+        told += filter(None, (_of_gradients(failures), _of_range(failures)))
     return " ".join([*told, *([] if found is None else [found])]) or None
 
 
@@ -66,7 +72,7 @@ def _raised(wrong: Sequence[Any]) -> str | None:
     if 2 * len(raised) <= len(wrong):
         return None
     text = raised[0].text.rstrip(".")
-    return f"It raises an exception in {_of(len(raised), len(wrong))}: {text}."
+    return f"It raises an exception in {_of(len(raised), len(wrong))} that fail: {text}."
 
 
 def _of(some: int, every: int) -> str:
@@ -86,7 +92,7 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         return "Its result has another shape than the data." if shaped and other else None
     lost = sum(not np.isfinite(y).all() for _, y in problems)
     if 2 * lost > len(problems):
-        return f"It gives NaN or infinity in {_of(lost, len(problems))}."
+        return f"It gives NaN or infinity in {_of(lost, len(problems))} that fail."
     best, count = "", 0
     faults = dict.fromkeys(name for p, _ in problems for name in p.faults)
     finishes = dict.fromkeys(name for p, _ in problems for name in p.finishes)
@@ -97,14 +103,31 @@ def _of_formula(wrong: Sequence[Any]) -> str | None:
         if count == len(problems):
             break
     if 2 * count <= len(problems):
-        return None
+        return _of_roundings(problems)
     told = "" if count == len(problems) else f", in {_of(count, len(problems))} that are wrong"
     return f"It looks like {best}{told}."
 
 
+def _of_roundings(problems: Sequence[tuple[Problem, np.ndarray]]) -> str | None:
+    """Whether the errors are as large as the roundings of a narrower type, whatever the data.
+
+    The largest of many is between 1/8 of the unit roundoff, where only one rounding matters, and
+    the whole of it, where several do. A wrong formula's errors vary more.
+    """
+    with np.errstate(all="ignore"):
+        errors = [np.max(np.abs(y - p.case.expected(p.dtype))) / p.rounded for p, y in problems]
+    for name, dtype in (("float16 or TF32", "float16"), ("bfloat16", "bfloat16")):
+        unit = np.ldexp(1.2, -significand(dtype)[0])
+        count = sum(unit / 8 < error <= unit for error in errors)
+        if 4 * count >= 3 * len(problems):
+            told = _of(count, len(problems))
+            return f"Its errors are as large as roundings to {name}, in {told} that are wrong."
+    return None
+
+
 def _fits(problem: Problem, y: np.ndarray, name: str, laid: str) -> bool:
     """Whether a result is what these two faults give."""
-    if name == FAULTLESS and (laid == FAULTLESS or not problem.parameters):
+    if name == FAULTLESS and (laid == FAULTLESS or not (problem.parameters or laid == ONE_MORE)):
         return False
     if name not in WHOLE:
         return _is(problem, y, name, laid)
@@ -139,6 +162,35 @@ def _of_conditioning(failures: Sequence[Any]) -> str | None:
     if spread > mean:
         return f"It looks like E[x²] − E[x]²: the spread is off by {spread:.1%} {where}."
     return f"It looks like a mean that is rounded: off by {mean:.1%} of the std {where}."
+
+
+def _of_gradients(failures: Sequence[Any]) -> str | None:
+    """What most of the gradients that are wrong look like."""
+    wrong = [one for one in failures if one.shares.get("gradients", 0) > 1]
+    for name, sentence in SENTENCES.items():
+        count = sum(name in one.text for one in wrong)
+        if 2 * count > len(wrong):
+            return f"{sentence}, in {_of(count, len(wrong))} that fail."
+    return None
+
+
+def _of_range(failures: Sequence[Any]) -> str | None:
+    """What very large, very small and constant data may have met with."""
+    wrong = [one for one in failures if one.shares.get("range", 0) > 1]
+    found = dict.fromkeys(filter(None, map(_end, wrong)))
+    return f"At the ends of the range it looks like {' and '.join(found)}." if found else None
+
+
+def _end(one: Any) -> str:
+    if one.result is None:
+        return f"an exception for {one.case.name!r}"
+    problem = Problem(one.case, one.dtype)
+    if np.max(np.abs(problem.x)) ** 2 > largest(one.dtype):
+        return "squares that overflow"
+    spread = np.ptp(problem.x, axis=problem.axis)
+    if problem.eps == 0 and not np.any(spread):
+        return "constant data that are divided by 0"
+    return "squares that vanish" if np.max(spread) ** 2 < smallest(one.dtype) else ""
 
 
 def _plain(case: Case) -> bool:

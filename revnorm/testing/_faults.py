@@ -17,6 +17,8 @@ FAULTLESS = ""
 ZEROS = "zeros"
 AFFINE = "no reduction at all, but one affine function of the data"
 
+ONE_MORE = "1 + scale in place of the scale"
+
 # What is there with and without the parameters.
 WHOLE = (ZEROS, AFFINE)
 
@@ -54,6 +56,14 @@ class Problem:
         return float(np.max(tolerance(self.case, self.dtype)))
 
     @cached_property
+    def rounded(self) -> float:
+        """The largest magnitude that is rounded on the way to the result."""
+        scale = max([1.0, *(float(np.max(np.abs(one))) for one in self.parameters if one.size)])
+        std = np.sqrt(np.var(self.x, axis=self.axis) + self.eps)
+        far = np.max(np.abs(self.x), axis=self.axis) / np.maximum(std, 1e-300)
+        return self.reach + scale * float(np.max(far))
+
+    @cached_property
     def exact(self) -> np.ndarray:
         """The normalized data without parameters."""
         return self.normalized().reshape(self.shape)
@@ -78,8 +88,11 @@ class Problem:
 
     def finished(self, z: np.ndarray, fault: str) -> np.ndarray | None:
         """With scale and bias, and what is wrong with these; None where that cannot be."""
+        if not self.finishes:
+            # A layer that adds 1 to its scale has one of 1 where none is given.
+            return 2 * z if fault == ONE_MORE else z
         finish = self.finishes.get(fault)
-        return z if not self.finishes else None if finish is None else finish(self, z)
+        return None if finish is None else finish(self, z)
 
     def normalized(
         self,
@@ -145,6 +158,9 @@ def statistics(problem: Problem) -> dict[str, Fault]:
         found[name] = partial(_with_eps, eps=value)
     for name, part in _parts(problem):
         found[f"the statistics of {name}"] = partial(_of_part, part=part)
+    for lanes in (4, 8, 16, 32, 64, 128, 256):
+        name = f"sums without a tail that is no multiple of {lanes}"
+        found[name] = partial(_without_tail, lanes=lanes)
     for axes in other_axes(problem):
         name = f"statistics over {_named(problem, axes)}"
         found[name] = partial(_over, axes=axes)
@@ -209,6 +225,21 @@ def _of_part(p: Problem, y: np.ndarray, *, part: tuple[slice, ...]) -> np.ndarra
     return p.normalized(part=p.x[part]) if p.x[part].size else None
 
 
+def _without_tail(p: Problem, y: np.ndarray, *, lanes: int) -> np.ndarray | None:
+    """The elements of an instance, in memory's order, added up as far as whole vectors go."""
+    ends = tuple(range(-len(p.axis), 0))
+    moved = np.moveaxis(p.x, p.axis, ends)
+    flat = moved.reshape(*moved.shape[: -len(p.axis)], -1)
+    count = flat.shape[-1]
+    if count % lanes == 0:
+        return None
+    part = flat[..., : count - count % lanes]
+    mean = np.sum(part, axis=-1, keepdims=True) / count * p.centered
+    variance = np.sum((part - mean) ** 2, axis=-1, keepdims=True) / count
+    z = (flat - mean) / np.sqrt(variance + p.eps)
+    return np.moveaxis(z.reshape(moved.shape), ends, p.axis)
+
+
 def other_axes(problem: Problem) -> list[tuple[int, ...]]:
     """All sets of axes but those that are asked for."""
     every = range(problem.x.ndim)
@@ -224,8 +255,9 @@ def _named(problem: Problem, axes: tuple[int, ...]) -> str:
         known = {
             tuple(range(1, ndim)): "all but the batch, as a layer norm has them",
             tuple(range(3, ndim)): "each channel alone, as an instance norm has them",
+            (0, *range(2, ndim)): "the batch, too",
         }
-        return known.get(axes, "other axes than those of a group")
+        return known.get(axes) or _listed(ndim, axes)
     channel = problem.case.keywords.get("channel_axis", 1)
     known = {
         tuple(range(ndim)): "everything",
@@ -242,6 +274,12 @@ def _named(problem: Problem, axes: tuple[int, ...]) -> str:
         return named
     told = ", ".join(str(axis - ndim) for axis in axes)
     return f"{'axis' if len(axes) == 1 else 'axes'} {told}, which are not those asked for"
+
+
+def _listed(ndim: int, axes: tuple[int, ...]) -> str:
+    """Axes of data whose groups are apart."""
+    first = ("the batch", "the groups", "the channels of a group")
+    return " and ".join(first[at] if at < 3 else f"axis {at - ndim}" for at in axes)
 
 
 def _regrouped(p: Problem, y: np.ndarray, *, apart: int) -> np.ndarray:
@@ -295,6 +333,20 @@ def _elsewhere(place: int, which: tuple[bool, bool]) -> Any:
     return finish
 
 
+def _of_first(which: tuple[bool, bool]) -> Any:
+    """The first number of a parameter in place of all of it."""
+
+    def finish(p: Problem, z: np.ndarray) -> np.ndarray | None:
+        given = [
+            np.full_like(one, one.flat[0]) if first else one
+            for one, first in zip(p.parameters, which)
+        ]
+        laid = list(map(p.laid, given))
+        return z * laid[0] + (laid[1] if len(laid) > 1 else 0.0)
+
+    return finish
+
+
 _BOTH = {"scale and bias": (True, True), "the scale": (True, False), "the bias": (False, True)}
 
 PARAMETERS: dict[str, Finish] = {
@@ -303,8 +355,9 @@ PARAMETERS: dict[str, Finish] = {
     "the bias left out": _ordered(True, False),
     "scale and bias left out": _ordered(False, False),
     "scale and bias swapped": _swapped,
-    "1 + scale in place of the scale": _ordered(True, True, plus=1.0),
+    ONE_MORE: _ordered(True, True, plus=1.0),
     "the bias added before the scale": _bias_first,
+    **{f"{what} of the first channel alone": _of_first(which) for what, which in _BOTH.items()},
     **{
         f"{what} along {where}": _elsewhere(place, which)
         for where, place in (("the first axis", 0), ("the last axis", -1), ("axis 2", 2))

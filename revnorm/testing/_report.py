@@ -1,8 +1,10 @@
 """What came of a check: outcomes, and the report that tells of them."""
 
 import html
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,8 +65,10 @@ class Report:
         library: str,
         outcomes: Any,
         device: Any = None,
+        only: Callable[[Case], bool] | None = None,
     ) -> None:
         self.function, self.name, self.library, self.device = function, name, library, device
+        self.only = only
         self.outcomes: list[Outcome] = list(outcomes)
 
     @property
@@ -227,12 +231,13 @@ def snippet(
     """Lines to paste that run one case again."""
     place = "" if device is None else f', device="{device}"'
     adapted, case, dtype = hasattr(function, "adapted"), outcome.case, outcome.dtype
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    importable = module not in (None, "__main__") and name.isidentifier()
-    source = f"from {module} import {name}" if importable else "# `function` is yours"
-    called = name if importable else "function"
+    source, called = _source(function)
     call = f'adapt({called}, as_="{case.kernel}")' if adapted else called
     tools = ["adapt"] if adapted else []
+    if beside := _beside(outcome):
+        tools.append("check")
+        lines = _by_check(call, outcome, library, place, beside)
+        return "\n".join([*source, f"from revnorm.testing import {', '.join(tools)}", "", *lines])
     if case.literal:
         tools += ["from_numpy", "reference"]
         lines = _literal(outcome, library, place)
@@ -242,7 +247,7 @@ def snippet(
     return "\n".join(
         [
             *(["import numpy as np"] if case.literal else []),
-            source,
+            *source,
             f"from revnorm.testing import {', '.join([*tools, 'ulp_error'])}",
             "",
             *lines,
@@ -254,11 +259,47 @@ def snippet(
     )
 
 
+def _source(function: Callable[..., Any]) -> tuple[list[str], str]:
+    """A line that imports a function, where one can, and what it is called then."""
+    own = getattr(function, "adapted", function)
+    if isinstance(own, Path):
+        return [], repr(str(own))
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    found = getattr(sys.modules.get(module or ""), name, None)
+    if found is own and module != "__main__":
+        return [f"from {module} import {name}"], name
+    return ["# `function` is yours"], "function"
+
+
+def _beside(outcome: Outcome) -> list[str]:
+    """The tiers that fail by something else than a result."""
+    failed = [tier for tier, one in outcome.shares.items() if not one <= 1 and tier != "exact"]
+    return failed if set(failed) <= {"conduct", "gradients"} else []
+
+
+def _by_check(call: str, outcome: Outcome, library: str, place: str, tiers: list[str]) -> list[str]:
+    case, named = outcome.case, ", ".join(f'"{tier}"' for tier in tiers)
+    return [
+        "report = check(",
+        f"    {call},",
+        f'    "{case.kernel}",',
+        f'    library="{library}"{place},',
+        f'    dtypes=["{outcome.dtype}"],',
+        f"    tiers=[{named}]{_seeded(case)},",
+        f'    only=lambda case: case.name == "{case.name}",',
+        ")",
+        "print(report.failures[0].text)",
+    ]
+
+
+def _seeded(case: Case) -> str:
+    return "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
+
+
 def _from_battery(outcome: Outcome, library: str, place: str) -> list[str]:
     case, dtype = outcome.case, outcome.dtype
-    given = "" if case.seed is None else f", seed={case.seed[0]}, fuzz={case.seed[1] + 1}"
     return [
-        f'battery = {{case.name: case for case in cases("{case.kernel}"{given})}}',
+        f'battery = {{case.name: case for case in cases("{case.kernel}"{_seeded(case)})}}',
         f'case = battery["{case.name}"]',
         f'arrays, keywords = case.arguments("{dtype}", "{library}"{place})',
         f'exact = case.expected("{dtype}")',
@@ -280,7 +321,7 @@ def _literal(outcome: Outcome, library: str, place: str) -> list[str]:
 
 def _short(array: np.ndarray) -> Any:
     """Lists of the shortest numbers that are rounded to those of an array."""
-    return np.frompyfunc(lambda one: float(str(one)), 1, 1)(array).tolist()
+    return np.asarray([float(str(one)) for one in array.flat]).reshape(array.shape).tolist()
 
 
 def shown(error: float | None) -> str:
