@@ -192,9 +192,7 @@ def _deviation(xp: Any, sample: Sample, options: Options) -> Array:
     std = _root(xp, variance)
     least = xp.zeros_like(std) + math.sqrt(eps)
     least = least if power is None else least * power
-    large, small = xp.where(std < least, least, std), xp.where(std < least, std, least)
-    ratio = small / xp.where(large == 0, 1.0, large)
-    together = large if clamp else large * xp.sqrt(1 + ratio * ratio)
+    together = xp.where(std < least, least, std) if clamp else _hypot(xp, std, least)
     if not held:
         return together
     return xp.where(power == 1, xp.sqrt(xp.where(power == 1, usual, 1.0)), together)
@@ -205,10 +203,24 @@ def _scale_free(xp: Any, sample: Sample, variance: Array, eps: float) -> Array:
     mean, own = sample.pivot + sample.residual, sample.variance
     power = constant(near_one(xp, xp.maximum(abs(mean), _root(xp, own))))
     mean, own, variance = mean * power, own * power * power, variance * power * power
-    root = _root(xp, variance + eps * (mean * mean + own))
-    # Of a constant near the smallest number it may be too small to divide by.
-    unit, least = root / power, 4 * float(xp.finfo(root.dtype).smallest_normal)
+    square, info = mean * mean + own, xp.finfo(variance.dtype)
+    # Near 1 is within the fourth root of the range.
+    room = float(info.max) ** 0.25
+    if float(info.smallest_normal) * room < eps < float(info.max) / room / 8:
+        root = _root(xp, variance + eps * square)
+    else:
+        root = _hypot(xp, _root(xp, variance), math.sqrt(eps) * _root(xp, square))
+    unit, least, most = root / power, 4 * float(info.smallest_normal), float(info.max) / 4
+    # Of a constant near the ends of the range it may be no number to divide by.
+    unit = xp.where(unit > most, most, unit)
     return xp.where((root > 0) & (unit < least), least, unit)
+
+
+def _hypot(xp: Any, a: Array, b: Array) -> Array:
+    """sqrt(a² + b²) of numbers whose squares may be out of range."""
+    large, small = xp.where(a < b, b, a), xp.where(a < b, a, b)
+    ratio = small / xp.where(large == 0, 1.0, large)
+    return large * xp.sqrt(1 + ratio * ratio)
 
 
 def _root(xp: Any, a: Array) -> Array:

@@ -229,9 +229,21 @@ def test_an_eps_beyond_the_range_leaves_all_finite(on, eps):
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 2e36), ("float64", 8e305)])
 @pytest.mark.parametrize("on", ["numpy:cpu", "torch:cpu", "array-api-strict:device1"])
 def test_a_divisor_beyond_the_range_is_still_undone(on, dtype, size, center):
-    rows = size * (1 + np.arange(12.0).reshape(2, 6) / 1000)
+    """Of data that vary, and of a constant."""
+    rows = size * (1 + np.asarray([[1.0], [0.0]]) * np.arange(6.0) / 1000)
     options = {"eps": 2e5, "eps_mode": "relative", "correction": 0, "center": center}
     hold("revin", rows.astype(dtype), on=on, dtype=dtype, precision="native", **options)
+
+
+@pytest.mark.parametrize("eps", [4e-43, 1e-320, 1e60])
+@pytest.mark.parametrize("on", ["numpy:cpu", "torch:cpu", "array-api-strict:no_float64"])
+def test_a_relative_eps_beyond_the_range(on, eps):
+    """Of data that vary, of a constant, and of one element observed beside others."""
+    rows = np.asarray([[1.0, 2.0, 3.0, 5.0], [7.0] * 4, [0.25, 3.0, 8.0, -1.0]]) * 1e-3
+    where = np.asarray([[True] * 4, [True] * 4, [True] + [False] * 3])
+    for precision in ("full", "native"):
+        options = {"eps": eps, "eps_mode": "relative", "correction": 0, "precision": precision}
+        hold("revin", rows, on=on, arrays={"where": where}, center="mean", **options)
 
 
 @pytest.mark.parametrize("on", ["numpy:cpu", "torch:cpu"])
