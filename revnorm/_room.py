@@ -1,4 +1,4 @@
-"""Small batches of NumPy's taken in one after another, as a call costs as much as many elements."""
+"""Batches of NumPy's taken in one after another, as a call costs as much as many elements."""
 
 import math
 from collections.abc import Callable
@@ -10,15 +10,18 @@ from revnorm._memory import is_narrow
 from revnorm._moments import Moments
 from revnorm._pivoted import WIDE
 
+# Bytes of a batch that may be copied.
+SMALL = 1 << 21
+
 Measure = Callable[[np.ndarray, tuple[int, ...]], list[Moments]]
 
 
-def room(like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure) -> "Room":
-    """Space for so many elements, of batches that are like one."""
+def room(like: np.ndarray, axis: tuple[int, ...], elements: int, measure: Measure) -> "Room | None":
+    """Space for so many elements, of batches like one; None if that is better measured alone."""
     leading = axis == tuple(range(len(axis)))
     if is_narrow(like) and leading and math.prod(like.shape[len(axis) :]) <= WIDE:
-        return _Rows(like, len(axis), elements)
-    return _Copies(like, axis, elements, measure)
+        return _Rows(like, len(axis), elements) if _Rows.is_read(like) else None
+    return _Copies(like, axis, elements, measure) if _Copies.is_read(like) else None
 
 
 class Room:
@@ -29,8 +32,13 @@ class Room:
         self._kind = self._kind_of(like)
 
     def takes(self, x: np.ndarray) -> bool:
-        """Whether a batch is of the kind that there is space for."""
-        return self._kind_of(x) == self._kind
+        """Whether a batch is of the kind that there is space for, and not better measured alone."""
+        return self._kind_of(x) == self._kind and self.is_read(x)
+
+    @staticmethod
+    def is_read(x: np.ndarray) -> bool:
+        """Whether a batch is small enough to be copied, or read as it lies."""
+        return x.nbytes <= SMALL
 
     def add(self, x: np.ndarray) -> list[Moments]:
         """Take in a batch; the moments of what there was no more space for."""
@@ -59,6 +67,10 @@ class _Rows(Room):
         while len(table := table[self._chains.take(table) :]):
             full.append(self._laid(self._chains.finish()))
         return full
+
+    @staticmethod
+    def is_read(x: np.ndarray) -> bool:
+        return x.nbytes <= SMALL or x.flags.c_contiguous
 
     def moments(self) -> list[Moments]:
         return [self._laid(self._chains.moments())] if len(self._chains) else []

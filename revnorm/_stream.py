@@ -24,8 +24,8 @@ from revnorm._read_once import read_once
 from revnorm._room import Room, room
 from revnorm._sample import Sample, pooled
 
-# Elements that are gathered before they are measured, and bytes of a batch that is.
-GATHERED, SMALL = 1 << 20, 1 << 21
+# Elements that are gathered before they are measured.
+GATHERED = 1 << 20
 _HOST = np.empty(0)
 
 
@@ -62,10 +62,10 @@ class Stream:
             return
         if is_on_host(x):
             x = to_numpy(x)
-            if where is None and weights is None and x.nbytes <= SMALL:
+            if where is None and weights is None:
                 with self._lock:
-                    self._gather(x)
-                return
+                    if self._gather(x):
+                        return
         where, weights = (None if a is None else moved(a, x) for a in (where, weights))
         parts = measured(x, self.axis, where, weights)
         with self._lock:
@@ -74,7 +74,7 @@ class Stream:
 
     def takes(self, x: Array) -> bool:
         """Take in a batch that is just as one before, and needs no check; False if it is not."""
-        if type(x) is not np.ndarray or x.nbytes > SMALL:
+        if type(x) is not np.ndarray:
             return False
         with self._lock:
             if self._room is None or not self._room.takes(x):
@@ -96,13 +96,17 @@ class Stream:
                 self._known = reduce(lambda last, one: merged(one, last), reversed(parts))
             return Moments(*(field.copy() for field in self._known))
 
-    def _gather(self, x: np.ndarray) -> None:
-        """A small batch taken in with those before it, to be measured with them."""
+    def _gather(self, x: np.ndarray) -> bool:
+        """Take a batch in with those before it, to be measured with them; False if it is not."""
         if self._room is None or not self._room.takes(x):
+            other = room(x, self.axis, GATHERED, measured)
+            if other is None:
+                return False
             for part in self._gathered():
                 self._put(part)
-            self._room = room(x, self.axis, GATHERED, measured)
+            self._room = other
         self._lay(self._room, x)
+        return True
 
     def _lay(self, held: Room, x: np.ndarray) -> None:
         self._change()
