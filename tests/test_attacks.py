@@ -344,3 +344,23 @@ def test_near_a_tie_a_bit_may_differ():
     x = sample((100, 1000))
     y = rn.instance_norm(x, axis=1)
     assert ulp_error(y, reference("instance_norm", x, axis=1)) <= tolerances.WIDER_FORWARD
+
+
+@pytest.mark.xfail(reason="a power of two is chosen for the data, whatever the eps")
+@pytest.mark.parametrize(
+    ("dtype", "size", "eps"), [("float32", 1e-37, 1e6), ("float64", 1e-300, 1e60)]
+)
+def test_an_eps_far_above_the_smallest_data_is_undone(dtype, size, eps):
+    x = np.asarray([[size, 2 * size]], dtype)
+    y, norm_map = rn.revin(x, axis=1, eps=eps, precision="native")
+    assert np.all(np.isfinite(norm_map.inv(y)))
+
+
+@pytest.mark.xfail(reason="a constant's gradient of its divisor is taken in its own units")
+def test_gradients_of_relative_eps_at_the_smallest_constants():
+    torch = pytest.importorskip("torch")
+    x = torch.full((1, 1), -3.7e-301, dtype=torch.float64)
+    x = torch.cat([x, torch.full((1, 1), 1e-300)], dim=1).requires_grad_()
+    where = torch.tensor([[True, False]])
+    rn.instance_norm(x, axis=1, eps_mode="relative", where=where).sum().backward()
+    assert torch.all(torch.isfinite(x.grad))
