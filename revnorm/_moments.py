@@ -271,7 +271,7 @@ def _measured(data: Data, x: Array, where: Array | None, power: Array | None = N
     recipe = data.recipe
 
     def kernel(place: Whole, x: Array, where: Array | None, power: Array | None) -> Any:
-        return None, *measure(place, x, where, recipe, power)[0]
+        return None, *measure(place, x, where, recipe, data.options, power)[0]
 
     given = dict(axis=data.axis, dtype=recipe.work, narrow=recipe.widened)
     return _blocks.run(kernel, x, where, power, **given)
@@ -287,4 +287,4 @@ def _joint_power(data: Data, parts: Any) -> Array:
     axis, dtype = data.axis, data.recipe.work
     ends = [_blocks.run(kernel, *part, axis=axis, dtype=dtype)[1:] for part in parts]
     low, high = (xp.stack(one) for one in zip(*ends, strict=True))
-    return power_for(xp, xp.min(low, axis=0), xp.max(high, axis=0))
+    return power_for(xp, xp.min(low, axis=0), xp.max(high, axis=0), data.options)

@@ -61,7 +61,7 @@ def normalize(
 
     `detached` statistics have no gradient.
     """
-    x, where, axis, _, recipe = data
+    x, where, axis, options, recipe = data
     gaps = where is not None
     if known is not None:
         worked = data.worked(operands)
@@ -76,7 +76,7 @@ def normalize(
         return line(source, target, sample.pivot, recipe.widened)
 
     def kernel(place: Whole, x: Array, where: Array | None, keep: bool, *operands: Any) -> Any:
-        sample, d = measure(place, x, where, recipe)
+        sample, d = measure(place, x, where, recipe, options)
         sample = still(sample)
         y = place.draw(d, lowered(sample, *operands), gaps)
         return (y, *sample) if keep else (y,)

@@ -20,7 +20,7 @@ from revnorm import _checks
 from revnorm._checks import Array
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
-from revnorm._scaling import ordinary, squarable, summable
+from revnorm._scaling import ordinary, rooted, squarable, summable
 from revnorm._sums import divisor, total
 from revnorm._tracing import constant, is_fixed, measured
 from revnorm._trees import is_array
@@ -79,6 +79,7 @@ class _Sums(NamedTuple):
     recipe: _checks.Recipe
     work: Any
     count: Any
+    options: _checks.Options
 
     def mean(self, a: Array) -> Array:
         return self._summed(self.seen(a))
@@ -109,15 +110,16 @@ def measure(
     x: Array,
     where: Array | None,
     recipe: _checks.Recipe,
+    options: _checks.Options,
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
-    """The sample, with d = x · power − pivot that it was taken of.
+    """The sample, with d = x · power − pivot that it was taken of; the power suits the options.
 
     Where a wider type is worked in, x may still be narrow: differences from a pivot widen it.
     """
     xp = array_namespace(x)
     work = x.dtype if place.looks else recipe.work
-    sums = _Sums(xp, place, where, recipe, work, _count(xp, x, place.axis, where, work))
+    sums = _Sums(xp, place, where, recipe, work, _count(xp, x, place.axis, where, work), options)
     if recipe.widened and not is_array(sums.count):
         return (_around_zero_or_mean if place.looks else _around_members)(sums, x)
     if place.looks and not recipe.widened and power is None:
@@ -143,7 +145,7 @@ def of_segments(x: Array, axis: tuple[int, ...], split: Split) -> tuple[Array, A
     xp, (sizes, along, outer) = array_namespace(x), split
     length = math.prod([sizes[one] for one in along])
     recipe = _checks.Recipe(xp.float64, True, True)
-    sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length)
+    sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length, _checks.Options())
     whole = pooled(_around_first(sums, xp.reshape(x, sizes))[0], outer)
     kept = tuple(1 if i in axis else size for i, size in enumerate(x.shape))
     pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
@@ -180,7 +182,7 @@ def _around_mean(
         return _around(sums, x, mean, constant(_nearest(xp, mean, sums.work)), None)
     low, high = extent(xp, x, sums.where, sums.place.axis)
     if power is None:
-        power = power_for(xp, low, high)
+        power = power_for(xp, low, high, sums.options)
     if usual is not None:
         power = xp.where(usual, 1.0, power)
     x, low, high = x * power, low * power, high * power
@@ -286,10 +288,12 @@ def reach(xp: Any, low: Array, high: Array) -> Array:
     return xp.maximum(abs(low), abs(high))
 
 
-def power_for(xp: Any, low: Array, high: Array) -> Array:
+def power_for(xp: Any, low: Array, high: Array, options: _checks.Options) -> Array:
     """The power of two for data in a range; one number alone is added, and squares to nothing."""
     top = reach(xp, low, high)
-    return constant(xp.where(low == high, summable(xp, top), squarable(xp, top)))
+    power = xp.where(low == high, summable(xp, top), squarable(xp, top))
+    # A relative eps is no length, and meets the mean square.
+    return constant(power if options.eps_mode == "relative" else rooted(xp, power, options.eps))
 
 
 def between(xp: Any, a: Array, low: Array, high: Array) -> Array:

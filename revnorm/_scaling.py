@@ -3,6 +3,7 @@
 Multiplying by a power of two is exact, so a result within range does not change by a bit.
 """
 
+import math
 from typing import Any
 
 from revnorm._checks import Array
@@ -24,6 +25,16 @@ def summable(xp: Any, reach: Array) -> Array:
     """A power of two with which billions of magnitudes up to `reach` may be added."""
     top = _exponent(xp, reach)
     return xp.where(reach > 2.0 ** (top * 3 // 4), xp.full_like(reach, 2.0 ** -(top // 4)), 1.0)
+
+
+def rooted(xp: Any, power: Array, eps: float) -> Array:
+    """The power, or the largest one with which the root of eps is a number."""
+    top = _exponent(xp, power)
+    most = top - 2 - math.ceil(math.log2(eps) / 2) if eps else top
+    if most >= top * 15 // 16:
+        return power
+    largest = 2.0 ** max(most, 0)
+    return xp.where(power > largest, largest, power)
 
 
 def near_one(xp: Any, reach: Array) -> Array:
