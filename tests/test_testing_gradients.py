@@ -197,6 +197,20 @@ def test_jax_holds_the_bounds(name):
             assert outcome.gradient is not None
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_jax_holds_the_bounds_in_the_battery(name):
+    """Of longer data, over several axes."""
+    pytest.importorskip("jax")
+
+    def some(case):
+        return case.name in ("mean 1e6, std 1", "first element far off", "constant", "scale 0",
+                             "mask", "gate 1", "style constant", "center last")  # fmt: skip
+
+    report = check(getattr(rn, name), name, library="jax", only=some, gradients=True)
+    assert report.passed, "\n".join(f"{o.case.name}: {o.text}" for o in report.failures)
+    assert sum(outcome.gradient is not None for outcome in report.outcomes) >= 3
+
+
 def test_detached_statistics_are_caught():
     pytest.importorskip("torch")
 

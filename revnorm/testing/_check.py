@@ -367,8 +367,8 @@ def examine(
                 round_trip = _round_trip_error(case, undone, dtype)
             broken = _broken(before, arrays[0], y)
             if "gradients" in asked and _differentiable(case, dtype):
-                of = (case, dtype, library, device)
-                gradient, off, told = _gradients(function, *of, limits, wanted=gradients)
+                of = (function, case, dtype, library, device, limits)
+                gradient, off, told = _gradients(gradients, *of)
                 if off is not None and case.tier == "formula":
                     shares["gradients"] = off
             if "conduct" in asked and case.conduct:
@@ -481,19 +481,10 @@ def _differentiable(case: Case, dtype: str) -> bool:
     return bool(x.size and np.isfinite(x).all())
 
 
-def _gradients(
-    function: Callable[..., Any],
-    case: Case,
-    dtype: str,
-    library: str,
-    device: Any,
-    limits: Bounds,
-    *,
-    wanted: bool,
-) -> tuple[float | None, float | None, str]:
-    """Both errors, and what is wrong, in words; nothing where no gradients were asked for."""
+def _gradients(wanted: bool, *of: Any) -> tuple[float | None, float | None, str]:
+    """What `_gradient_error` gives of these; nothing where no gradients were asked for."""
     try:
-        return _gradient_error(function, case, dtype, library, device, limits)
+        return _gradient_error(*of)
     except NoGradient as error:
         return (np.inf, np.inf, str(error)) if wanted else (None, None, "")
     except (Exception, SystemExit) as error:
