@@ -289,11 +289,14 @@ def reach(xp: Any, low: Array, high: Array) -> Array:
 
 
 def power_for(xp: Any, low: Array, high: Array, options: _checks.Options) -> Array:
-    """The power of two for data in a range; one number alone is added, and squares to nothing."""
+    """The power of two for data in a range, and the eps that their variance meets."""
     top = reach(xp, low, high)
-    power = xp.where(low == high, summable(xp, top), squarable(xp, top))
+    power = squarable(xp, top)
     # A relative eps is no length, and meets the mean square.
-    return constant(power if options.eps_mode == "relative" else rooted(xp, power, options.eps))
+    if options.eps_mode == "relative":
+        return constant(power)
+    # One number alone is added, and has nothing to square.
+    return constant(rooted(xp, xp.where(low == high, summable(xp, top), power), options.eps))
 
 
 def between(xp: Any, a: Array, low: Array, high: Array) -> Array:

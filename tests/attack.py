@@ -201,11 +201,6 @@ def pulled(one, given):
         error = abs(value - np.where(np.isfinite(got), got, 0)).high
         ratio = np.where(np.isfinite(got), error / bound, np.inf)
         fits = (parts * 4 < largest(one.dtype)) & (terms * 4 < largest(one.work))
-        if one.options.get("eps_mode") == "relative":
-            # What test_gradients_of_relative_eps_at_the_smallest_constants is to hold one day.
-            seen = abs(np.where(one.arrays.get("where", True), x, 0))
-            divisor = np.max(seen, axis=axis, keepdims=True) * min(1, np.sqrt(one.options["eps"]))
-            fits &= terms * 4 < largest(one.work) * divisor
         worst = np.max(np.where(fits, ratio, 0), initial=0)
         found.append(Found(one, f"the gradient of {name}", float(worst)))
     return found

@@ -12,7 +12,7 @@ import revnorm as rn
 import tolerances
 from functions import FUNCTIONS, SCALE_MAP, STYLE, X, sample
 from revnorm import _blocks, _memory
-from revnorm._checks import recipe
+from revnorm._checks import Options, recipe
 from revnorm._place import Lanes
 from revnorm._sample import measure
 from revnorm.testing import reference, ulp_error
@@ -147,7 +147,7 @@ def test_usual_instances_get_no_power():
     x = np.asarray([[1.0], [2.0**39], [1e-30]], np.float32) * sample((3, 4000), mean=0.0, std=1.0)
     for rows, powers in (([0, 1], [1, 1]), ([0, 1, 2], [1, 1, 2.0**80])):
         block, place = x[rows], Lanes((1,))
-        measured, _ = measure(place, block, None, recipe(block, "native"))
+        measured, _ = measure(place, block, None, recipe(block, "native"), Options())
         np.testing.assert_array_equal(measured.power[:, 0], powers)
 
 
