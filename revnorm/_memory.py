@@ -24,11 +24,14 @@ SIDE, CHAIN = 16, 1024
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with which NumPy says nothing of NaN, infinity and overflow in the data."""
+    """The function, with which NumPy says nothing of NaN, infinity and overflow in the data.
+
+    So do the libraries that compute with it; PyTorch does not, whose compiler cannot trace this.
+    """
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if not any(isinstance(leaf, np.ndarray) for leaf in leaves(arguments)):
+        if all(map(is_torch, leaves(arguments))):
             return function(*arguments, **keywords)
         with np.errstate(all="ignore"):
             return function(*arguments, **keywords)

@@ -212,8 +212,6 @@ def _scale_free(xp: Any, sample: Sample, variance: Array, eps: float) -> Array:
         root = _hypot(xp, _root(xp, variance), math.sqrt(eps) * _root(xp, square))
     unit, least, most = root / power, 4 * float(info.smallest_normal), float(info.max) / 4
     # Of a constant near the ends of the range it may be no number to divide by.
-    if sample.power is not None:
-        least = xp.where(own == 0, least * sample.power, least)
     unit = xp.where(unit > most, most, unit)
     return xp.where((root > 0) & (unit < least), least, unit)
 

@@ -192,7 +192,8 @@ def pulled(one, given):
         axis=axis, where=one.arrays.get("where"), **one.options,
     )  # fmt: skip
     found = []
-    for name, got, (value, parts, terms) in zip(("x", "scale", "bias"), actual, exact, strict=True):
+    for name, got, right in zip(("x", "scale", "bias"), actual, exact, strict=True):
+        value, parts, terms, passed = right
         got = one.backend.to_numpy(got)
         if one.recipe == "A":
             bound = tolerances.WIDER_GRADIENT * tolerances.ulp(parts, one.dtype)
@@ -200,7 +201,7 @@ def pulled(one, given):
             bound = tolerances.SAME_GRADIENT * tolerances.ulp(terms, one.dtype)
         error = abs(value - np.where(np.isfinite(got), got, 0)).high
         ratio = np.where(np.isfinite(got), error / bound, np.inf)
-        fits = (parts * 4 < largest(one.dtype)) & (terms * 4 < largest(one.work))
+        fits = (parts * 4 < largest(one.dtype)) & (passed * 4 < largest(one.work))
         worst = np.max(np.where(fits, ratio, 0), initial=0)
         found.append(Found(one, f"the gradient of {name}", float(worst)))
     return found

@@ -214,12 +214,14 @@ def spatially_adaptive_norm(x, scale_map, bias_map, *, axis, **options):
 class Gradient(NamedTuple):
     """A gradient; the largest it is added up from, and the sum of the magnitudes of all terms.
 
-    Of data both are the largest of the instance. Normalized values count as 1 at least.
+    Of data both are the largest of the instance. Normalized values count as 1 at least. `passed` is
+    the largest number on the way there: Σ |g·scale·z| / D², which pulls on the variance.
     """
 
     value: np.ndarray
     parts: np.ndarray
     terms: np.ndarray
+    passed: np.ndarray
 
 
 def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5, **options):
@@ -266,12 +268,15 @@ def revin_gradients(g, x, scale=1, *, axis, where=None, center="mean", eps=1e-5,
     parts = np.maximum(
         np.maximum(high(value), high(pulled)), np.maximum(high(by_center), high(by_spread))
     )
-    found = [Gradient(value, *(np.max(a, **of) for a in (parts, terms)))]
+    pull = np.sum(high(pulled) * high(z), **of) / high(divisor)
+    data = (np.max(a, **of) for a in (parts, terms, np.maximum(terms, pull)))
+    found = [Gradient(value, *data)]
     for factor, size in ((z, unit), (exact(1), np.ones_like(unit))):
         each = np.where(unseen, Fraction(0), g * factor)
         total, sizes = np.sum(each, **of), high(g) * size
         largest = np.maximum(high(total), np.max(sizes, **of))
-        found.append(Gradient(total, largest, np.sum(sizes, **of)))
+        terms = np.sum(sizes, **of)
+        found.append(Gradient(total, largest, terms, terms))
     return found
 
 

@@ -365,3 +365,14 @@ def test_gradients_of_relative_eps_at_the_smallest_constants():
     where = torch.tensor([[True, False]])
     rn.instance_norm(x, axis=1, eps_mode="relative", where=where).sum().backward()
     assert torch.all(torch.isfinite(x.grad))
+
+
+def test_relative_eps_of_a_subnormal_constant():
+    """An element that is not observed is as far away as it is; the divisor alone is no number."""
+    observed, other = 2.0**-1060, 2.0**-1000
+    x = np.asarray([[observed, other]])
+    options = {"axis": 1, "eps": 2.0**-16, "eps_mode": "relative"}
+    y, norm_map = rn.revin(x, **options, where=np.asarray([[True, False]]))
+    np.testing.assert_array_equal(y, [[0.0, (2.0**60 - 1) * 2.0**8]])
+    np.testing.assert_array_equal(norm_map(x), y)
+    np.testing.assert_array_equal(norm_map.inv(y), x)
