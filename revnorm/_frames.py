@@ -55,10 +55,11 @@ def carried(frame: Frame, source: Frame, target: Frame) -> Frame:
     frame = frame.at(source.power)
     gap, low = two_sum(frame.origin, -source.origin)
     low = low + (frame.residual - source.residual)
-    ratio = target.unit / source.unit
-    origin, rest = two_sum(target.origin, gap * ratio)
-    ends = two_sum(origin, rest + (target.residual + low * ratio))
-    return Frame(*ends, frame.unit * ratio, target.power)
+    # Before they are stretched: from the source of a constant the slope may be no number.
+    gap, low, unit = (a / source.unit for a in (gap, low, frame.unit))
+    origin, rest = two_sum(target.origin, gap * target.unit)
+    ends = two_sum(origin, rest + (target.residual + low * target.unit))
+    return Frame(*ends, unit * target.unit, target.power)
 
 
 def blended(
@@ -122,6 +123,8 @@ def line(source: Frame, target: Frame, pivot: Array | float, widened: bool) -> L
     steepness = abs(target.unit / source.unit)
     reach = xp.maximum(abs(target.origin + 0 * source.unit), steepness)
     power = constant(invertible(xp, reach, steepness))
-    slope = target.unit * power / source.unit
+    # Beside a constant it may be no number, and none of its elements is met by it.
+    largest = float(xp.finfo(power.dtype).max)
+    slope = xp.clip(target.unit * power / source.unit, -largest, largest)
     level = target.origin * power + (target.residual * power + missed * slope)
     return Line(source.power, pivot, slope, level, power)

@@ -376,3 +376,18 @@ def test_relative_eps_of_a_subnormal_constant():
     np.testing.assert_array_equal(y, [[0.0, (2.0**60 - 1) * 2.0**8]])
     np.testing.assert_array_equal(norm_map(x), y)
     np.testing.assert_array_equal(norm_map.inv(y), x)
+
+
+@pytest.mark.backends("numpy", "torch", "jax", "dask", "array-api-strict", "mlx")
+def test_constants_that_are_stretched_beyond_the_range(backend):
+    """The slope is no number, and a constant does not meet it."""
+    x = backend.asarray(np.full((1, 6), -2.5), "float32")
+    scale = backend.asarray(np.full((1, 1), 2.0**100), "float32")
+    style = backend.asarray(np.asarray([[0.0, 2.0**101]]), "float32")
+    options = {"axis": 1, "eps": 2.0**-120, "precision": "native"}
+    y, norm_map = rn.revin(x, scale, scale, **options)
+    for one in (y, norm_map(x), rn.adain(x, style, **options)):
+        np.testing.assert_array_equal(backend.to_numpy(one), 2.0**100)
+    half = rn.adain(x, style, strength=0.5, **options)
+    np.testing.assert_array_equal(backend.to_numpy(half), 2.0**99)
+    np.testing.assert_array_equal(backend.to_numpy(norm_map.inv(y)), -2.5)
