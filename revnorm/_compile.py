@@ -9,11 +9,12 @@ import importlib
 import inspect
 import itertools
 import math
+import re
 import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,13 +23,17 @@ import numpy as np
 
 from revnorm import _checks, _memory
 from revnorm._checks import Array
-from revnorm._libraries import array_namespace, is_array, is_torch
-from revnorm._trees import filled, leaves, mapped
+from revnorm._libraries import array_namespace, is_torch
+from revnorm._trees import Test, filled, is_array, leaves, mapped
 
 _ENGINES = ("torch", "jax")
 
 # Up to this length PyTorch's sums in registers of 512 bits take longer than in those of 256.
 _SHORT = 256
+
+# What PyTorch's tracer calls the modules that it comes to, the globals, and what `_build` holds.
+_FIXED = re.compile(r"__import_(revnorm|array_api_compat)|\bframe\b")
+_FIXED_ALONE = re.compile(r"\bG\[|\b(frame|function)\b")
 
 _builds = itertools.count()
 
@@ -91,34 +96,32 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     compiled: dict[Any, Callable[..., Any]] = {}
     seen: set[Any] = set()
     # The results of these have the shape and dtype of the first array.
-    ours = str(getattr(function, "__module__", None)).startswith("revnorm.")
-    takes_out = ours and "out" in _parameters(function)
+    takes_out = _is_ours(function) and "out" in _parameters(function)
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        given = leaves((arguments, keywords))
-        if not given:
+        out, tree = keywords.pop("out", None), (arguments, keywords)
+        first = next(_arrays(tree), None)
+        if first is None:
             raise TypeError("`function` must be given an array, got none")
-        first, out = given[0], keywords.pop("out", None)
         if _is_traced(first, engine):
             return _written(function(*arguments, **keywords), out)
-        _checks.one_library(given)
-        _checks.writable(out, first)
         chosen = _engine(first, engine)
-        own = _is_own(first, chosen)
-        tree = mapped(_number, (arguments, keywords), _is_scalar)
+        own, varies = _is_own(first, chosen), _LEAVES[chosen]
+        structure, values = _apart(tree, varies)
+        arrays = [value for value in values if type(value) is not float]
+        _checks.one_library(arrays if out is None else [*arrays, out])
+        _checks.writable(out, first)
         if out is None and chosen == "torch" and takes_out and "dtype" not in keywords:
-            out = _memory.large_like(first) if _memory.is_cut(*given) else None
-        is_leaf = _is_array_or_float if chosen == "torch" else _is_array
-        values, frame = leaves(tree, is_leaf), mapped(_hole, tree, is_leaf)
+            out = _memory.large_like(first, *arrays)
         lengths = _lengths(first, keywords)
-        key = (chosen, _structure(frame), lengths)
+        key = (chosen, structure, lengths)
         call_of_this = (key, own, *map(_signature, values))
         with _doubles(chosen, own), _alone(_checks.hashed(call_of_this) not in seen):
-            shared = [_shared(value, chosen) for value in values]
+            shared = values if own else [_shared(value, chosen) for value in values]
             target = _target(out, shared) if chosen == "torch" else None
             if key not in compiled:
-                compiled[key] = _build(function, frame, chosen, lengths)
+                compiled[key] = _build(function, _frame(tree, varies), chosen, lengths)
             failure: Exception | None = None
             try:
                 result = compiled[key](target, *shared)
@@ -126,7 +129,10 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
             except Exception as error:
                 failure = error
         if failure is not None:
-            _explain(failure, function, tree, filled(frame, iter(shared), _is_hole))
+            numbers = mapped(_number, tree, _is_scalar)
+            _explain(
+                failure, function, numbers, filled(_frame(tree, varies), iter(shared), _is_hole)
+            )
         if not own:
             result = mapped(array_namespace(first).from_dlpack, result)
         if target is None:
@@ -154,6 +160,10 @@ def _explain(failure: Exception, function: Any, *trees: Any) -> None:
     raise failure
 
 
+def _is_ours(function: Any) -> bool:
+    return str(getattr(function, "__module__", None)).startswith("revnorm.")
+
+
 def _parameters(function: Callable[..., Any]) -> Any:
     return inspect.signature(function).parameters
 
@@ -168,21 +178,32 @@ class _Hole:
 _HOLES = _Hole("array"), _Hole("float")
 
 
-def _hole(value: Any) -> _Hole:
-    return _HOLES[type(value) is float]
-
-
 def _is_hole(value: Any) -> bool:
     return type(value) is _Hole
 
 
-def _structure(tree: Any) -> Any:
-    """What may be compared of a tree: equal where the same code is right."""
-    if isinstance(tree, tuple | list):
-        return (type(tree), *map(_structure, tree))
-    if isinstance(tree, dict):
-        return (dict, *((name, _structure(branch)) for name, branch in tree.items()))
-    return (float, tree.hex()) if type(tree) is float else (type(tree), tree)
+def _frame(tree: Any, varies: Test) -> Any:
+    """The tree with holes for what varies, and Python's numbers for NumPy's."""
+    tree = mapped(_number, tree, _is_scalar)
+    return mapped(lambda value: _HOLES[type(value) is float], tree, varies)
+
+
+def _apart(tree: Any, varies: Test) -> tuple[Any, list[Any]]:
+    """What may be compared of a tree, equal where the same code is right; and what varies."""
+    values: list[Any] = []
+
+    def structure(tree: Any) -> Any:
+        if isinstance(tree, tuple | list):
+            return (type(tree), *map(structure, tree))
+        if isinstance(tree, dict):
+            return (dict, *((name, structure(branch)) for name, branch in tree.items()))
+        tree = _number(tree) if isinstance(tree, np.generic) else tree
+        if varies(tree):
+            values.append(tree)
+            return _HOLES[type(tree) is float]
+        return (float, tree.hex()) if type(tree) is float else (type(tree), tree)
+
+    return structure(tree), values
 
 
 def _signature(value: Any) -> Any:
@@ -198,7 +219,17 @@ def _is_array(value: Any) -> bool:
 
 def _is_array_or_float(value: Any) -> bool:
     # The others PyTorch takes for one another, or for none: 0.0 for -0.0, NaN for another number.
-    return (type(value) is float and 0 < abs(value) < math.inf) or _is_array(value)
+    return 0 < abs(value) < math.inf if type(value) is float else _is_array(value)
+
+
+_LEAVES: dict[str, Test] = {"torch": _is_array_or_float, "jax": _is_array}
+
+
+def _arrays(tree: Any) -> Iterator[Any]:
+    """The arrays of a call; the first, which is most often the first argument, at once."""
+    arguments, keywords = tree
+    for one in (*arguments, *keywords.values()):
+        yield from leaves((one,), _is_array)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -220,7 +251,7 @@ def _build(
     lengths: tuple[Any, ...],
 ) -> Callable[..., Any]:
     """A compiled function of the leaves alone, in the order of the frame, written to `out`."""
-    function = _carried(function, engine)
+    guards, function = _guards(function), _carried(function, engine)
 
     def of_leaves(out: Array | None, *values: Any) -> Any:
         arguments, keywords = filled(frame, iter(values), _is_hole)
@@ -236,12 +267,22 @@ def _build(
     torch = importlib.import_module("torch")
     # By the code's name PyTorch remembers which sizes have varied, and compiles for any then.
     of_leaves.__code__ = of_leaves.__code__.replace(co_name=f"of_leaves_{next(_builds)}")
-    apart: dict[str, Any] = {
-        name: True for name in ("isolate_recompiles",) if name in _parameters(torch.compile)
-    }
+    apart = {name: True for name in ("isolate_recompiles",) if name in _parameters(torch.compile)}
+    options: dict[str, Any] = {"guard_filter_fn": guards}
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
-        apart["options"] = {"cpp.simdlen": 256}
-    return torch.compile(of_leaves, fullgraph=True, **apart)
+        options["cpp.simdlen"] = 256
+    return torch.compile(of_leaves, fullgraph=True, options=options, **apart)
+
+
+def _guards(function: Any) -> Callable[[Sequence[Any]], list[bool]]:
+    """Which of PyTorch's checks are made at every call: not those that this package is as it was.
+
+    There are hundreds of these, and they take longer than a small call. A function of this package
+    depends on nothing but its arguments.
+    """
+    alone = isinstance(function, types.FunctionType) and _is_ours(function)
+    fixed = _FIXED_ALONE if alone else _FIXED
+    return lambda entries: [fixed.search(entry.name) is None for entry in entries]
 
 
 def _carried(function: Any, engine: str) -> Any:
@@ -354,12 +395,13 @@ def _is_native(array: Array) -> bool:
     return bool(getattr(array.dtype, "isnative", True))
 
 
-@contextlib.contextmanager
-def _alone(first: bool) -> Iterator[None]:
+def _alone(first: bool) -> contextlib.AbstractContextManager[Any]:
     """For a first call: no other one, and no remarks of PyTorch on what it imports itself."""
-    if not first:
-        yield
-        return
+    return _silent() if first else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
     with _first, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         yield

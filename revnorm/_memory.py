@@ -112,9 +112,10 @@ def empty_like(x: Array, dtype: Any) -> Array:
     return torch.empty(0, dtype=dtype).set_(room, 0, x.shape, steps)
 
 
-def large_like(x: Array) -> Array | None:
+def large_like(x: Array, *operands: Any) -> Array | None:
     """Room for a result like x, where it had better be asked for by NumPy; else None."""
-    return empty_like(x, x.dtype) if math.prod(x.shape) * x.dtype.itemsize >= HUGE else None
+    large = math.prod(x.shape) * x.dtype.itemsize >= HUGE
+    return empty_like(x, x.dtype) if large and is_cut(x, *operands) else None
 
 
 def as_library(array: np.ndarray, like: Array) -> Array:

@@ -19,6 +19,7 @@ from revnorm.testing import ulp_error
 
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")
+InstanceNorm = importlib.import_module("revnorm.torch").InstanceNorm
 
 EXPECTED = oracle.instance_norm(X, axis=(2, 3))
 ENGINES = pytest.mark.parametrize("engine", ["torch", "jax"])
@@ -342,6 +343,31 @@ def test_arrays_that_a_function_holds(engine, way):
     partial = functools.partial(by_default, scale=SCALE)
     y = rn.compile(functions.get(way, partial), engine=engine)(X)
     assert_near(y, oracle.instance_norm(X, SCALE, axis=(2, 3), channel_axis=1))
+
+
+FACTOR = 2.0
+
+
+def test_numbers_of_a_function_that_change():
+    """PyTorch looks at a user's globals, closures and layers again at every call."""
+    layer = InstanceNorm(X.shape[1], layout="NCHW", track_running_stats=True)
+    held = [2.0]
+
+    def stretched(x):
+        return layer(x) * FACTOR * held[0]
+
+    compiled, x = rn.compile(stretched), torch.from_numpy(X)
+    first = compiled(x)
+    held[0] = 3.0
+    torch.testing.assert_close(compiled(x), first * 1.5)
+    try:
+        globals()["FACTOR"] = 4.0
+        torch.testing.assert_close(compiled(x), first * 3)
+    finally:
+        globals()["FACTOR"] = 2.0
+    layer.eval()
+    torch.testing.assert_close(compiled(x), stretched(x))
+    assert not torch.allclose(compiled(x), first * 1.5)
 
 
 @ENGINES
