@@ -4,15 +4,16 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from revnorm import _checks
+from revnorm import _checks, _map_checks
 from revnorm._affine import standardizer
 from revnorm._arguments import public
-from revnorm._checks import Array
+from revnorm._data import Options
 from revnorm._frames import UNIT, Frame, blended
 from revnorm._layout import Axis
 from revnorm._moments import Moments, statistics
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
+from revnorm._trees import Array
 
 
 @public
@@ -88,8 +89,8 @@ def adain(
         content, axis, where=where, options=options, name="content", strength=strength
     )
     if isinstance(style, Moments):
-        _checks.statistics("style", style, content, data.axis)
-        _checks.beside_moments(options.correction, style_where=style_where)
+        _map_checks.statistics("style", style, content, data.axis)
+        _map_checks.beside_moments(options.correction, style_where=style_where)
     else:
         _checks.same_instances("style", style, content, data.axis, style_where)
     styled = standardizer(style, axis=data.axis, where=style_where, **options._asdict()).inv
@@ -103,12 +104,12 @@ def adain(
     return normalize(data, frames, target, strength, known=known, out=out)[0]
 
 
-def _styled(sample: Sample, style: Frame, options: _checks.Options) -> tuple[Frame, Frame]:
+def _styled(sample: Sample, style: Frame, options: Options) -> tuple[Frame, Frame]:
     return standard(sample, options), style
 
 
 def _partly_styled(
-    sample: Sample, style: Frame, strength: Any, options: _checks.Options
+    sample: Sample, style: Frame, strength: Any, options: Options
 ) -> tuple[Frame, Frame]:
     ends = [_styled(sample, style, options), (UNIT, UNIT)]
     return blended(ends, [strength, 1 - strength])

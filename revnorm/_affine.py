@@ -9,9 +9,9 @@ The inverse swaps the frames, so it divides by the very number that the map mult
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from revnorm import _checks, _fields, _registry
+from revnorm import _checks, _fields, _map_checks, _registry
 from revnorm._arguments import public
-from revnorm._checks import Array, Data
+from revnorm._data import Data, recipe, wider
 from revnorm._frames import Frame, blended, carried
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
@@ -19,7 +19,7 @@ from revnorm._memory import quiet
 from revnorm._moments import Moments, as_sample, statistics
 from revnorm._normalize import affine, apply
 from revnorm._sums import two_sum
-from revnorm._trees import is_array
+from revnorm._trees import Array, is_array
 
 
 @_registry.add
@@ -111,10 +111,10 @@ class AffineMap(NamedTuple):
         array
             Shape and device as `x`.
         """
-        _checks.fields(self)
+        _map_checks.fields(self)
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.applicable(self, x)
+        _map_checks.applicable(self, x)
         dtype = x.dtype if dtype is None else _checks.floating_dtype(xp, dtype)
         return apply(self.source, self.target, x, dtype=dtype, out=out)
 
@@ -124,7 +124,7 @@ class AffineMap(NamedTuple):
         if not isinstance(inner, AffineMap):
             return NotImplemented
         for map in (self, inner):
-            _checks.fields(map)
+            _map_checks.fields(map)
         _checks.namespace(outer=self.center, inner=inner.center)
         return AffineMap.between(inner.source, carried(inner.target, self.source, self.target))
 
@@ -132,7 +132,7 @@ class AffineMap(NamedTuple):
     def inv(self) -> "AffineMap":
         """The inverse; where the factor is 0, the pseudo-inverse, which gives the center."""
         center, center_residual, divisor, factor, offset, offset_residual = self
-        xp = _checks.fields(self)
+        xp = _map_checks.fields(self)
         flat = factor == 0
         unit, scale = xp.where(flat, 1.0, factor), xp.where(flat, 0.0, divisor)
         return AffineMap(offset, offset_residual, unit, scale, center, center_residual)
@@ -153,13 +153,13 @@ class AffineMap(NamedTuple):
 
     @public
     def _times(self, x: Any, *factors: Array) -> Array:
-        _checks.fields(self)
+        _map_checks.fields(self)
         if _checks.is_number(x):
             x = float(x) + 0 * factors[0]
         xp = _checks.namespace(x=x, map=self.center)
         _checks.floating(xp, x=x)
-        _checks.applicable(self, x)
-        y = xp.astype(x, _checks.wider(xp, x.dtype, self.center.dtype), copy=False)
+        _map_checks.applicable(self, x)
+        y = xp.astype(x, wider(xp, x.dtype, self.center.dtype), copy=False)
         for factor in factors:
             y = y * factor
         return xp.astype(y, x.dtype, copy=False)
@@ -255,10 +255,10 @@ def standardizer(
         eps=eps, eps_mode=eps_mode, correction=correction, precision=precision
     )
     if isinstance(x, Moments):
-        _checks.fields(x)
-        _checks.beside_moments(where=where)
+        _map_checks.fields(x)
+        _map_checks.beside_moments(where=where)
         scale, bias = _against_moments(x, axis, channel_axis, scale=scale, bias=bias)
-        data = Data(x.mean, None, (), options, _checks.recipe(x.mean, precision))
+        data = Data(x.mean, None, (), options, recipe(x.mean, precision))
         sample = as_sample(x, data)
     else:
         data, scale, bias = _checks.data(
@@ -302,14 +302,14 @@ def blend(maps: Iterable[AffineMap], weights: Iterable[Array | float], /) -> Aff
     >>> rn.blend([centred, centred.inv], [0.5, 0.5])(x)
     array([0.5, 5.5])
     """
-    maps = _checks.every("maps", AffineMap, maps)
+    maps = _map_checks.every("maps", AffineMap, maps)
     weights = list(weights)
     if not maps or len(maps) != len(weights):
         raise ValueError(
             "`weights` must be one for each of at least one map, "
             f"got {len(weights)} for {len(maps)} maps"
         )
-    _checks.mixture(maps, weights)
+    _map_checks.mixture(maps, weights)
     weights = [as_dtype_of(weight, maps[0].center) for weight in weights]
     return AffineMap.between(*blended([(one.source, one.target) for one in maps], weights))
 

@@ -17,13 +17,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from revnorm import _blocks, _memory
-from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._libraries import array_namespace, is_torch
 from revnorm._place import Whole
 from revnorm._sample import Sample
 from revnorm._tracing import constant
-from revnorm._trees import filled, is_array, leaves, mapped
+from revnorm._trees import Array, filled, is_array, leaves, mapped
 
 
 class Step(NamedTuple):

@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
-from revnorm import _checks
+from revnorm import _checks, _map_checks
 from revnorm._arguments import public
-from revnorm._checks import Array
+from revnorm._data import Data
 from revnorm._frames import UNIT, Frame, blended
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
@@ -13,6 +13,7 @@ from revnorm._moments import Moments, as_moments, as_sample, statistics, togethe
 from revnorm._normalize import normalize, standard
 from revnorm._sample import Sample
 from revnorm._tracing import constant
+from revnorm._trees import Array
 
 
 @public
@@ -87,7 +88,7 @@ def batch_instance_norm(
     )
     batch_axis = _checks.other_axis("batch_axis", batch_axis, axis, x.ndim)
     both = (_checks.kept_axis("batch_axis", batch_axis, x.ndim, data.axis), *data.axis)
-    _checks.statistics("batch_moments", batch_moments, x, both)
+    _map_checks.statistics("batch_moments", batch_moments, x, both)
     known = None if batch_moments is None else as_sample(batch_moments, data)
     return _within_batch(data, both[:1], known, gate, scale, bias, out=out)[0]
 
@@ -114,7 +115,7 @@ def measured(
 
 
 def _within_batch(
-    data: _checks.Data,
+    data: Data,
     batch_axes: tuple[int, ...],
     batch: Sample | None,
     *parameters: Any,

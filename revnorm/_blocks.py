@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revnorm import _chunks, _memory
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
 from revnorm._place import Block, Lanes, Rows, Whole
 from revnorm._rounding import rounded
-from revnorm._trees import filler, is_array, leaves, mapped
+from revnorm._trees import Array, filler, is_array, leaves, mapped
 
 # Elements in a block. An instance longer than LONG is measured in parts of at most PART.
 BLOCK = 3 << 16

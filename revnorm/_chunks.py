@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from revnorm._checks import Array, is_known
+from revnorm._checks import is_known
 from revnorm._libraries import is_dask
-from revnorm._trees import filled, is_array, leaves, mapped
+from revnorm._trees import Array, filled, is_array, leaves, mapped
 
 # Chunks whose statistics are taken together: a deeper tree has more tasks, a flatter one larger.
 _TOGETHER = 16

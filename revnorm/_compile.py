@@ -22,9 +22,8 @@ import array_api_compat
 import numpy as np
 
 from revnorm import _checks, _memory
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
-from revnorm._trees import Test, filled, is_array, leaves, mapped
+from revnorm._trees import Array, Test, filled, is_array, leaves, mapped
 
 _ENGINES = ("torch", "jax")
 

@@ -4,11 +4,12 @@ from typing import Any
 
 from revnorm import _checks
 from revnorm._arguments import public
-from revnorm._checks import Array
+from revnorm._data import recipe
 from revnorm._fields import pick
 from revnorm._instance import instance_norm
 from revnorm._layout import Axis
 from revnorm._libraries import device
+from revnorm._trees import Array
 
 
 @public
@@ -84,7 +85,7 @@ def conditional_instance_norm(
     batch_axis = _checks.kept_axis("batch_axis", batch_axis, x.ndim, reduced)
     channel_axis = _checks.kept_axis("channel_axis", channel_axis, x.ndim, reduced)
     _checks.tables(xp, scales, biases, labels, x, batch_axis, channel_axis)
-    work = _checks.recipe(x, precision).work
+    work = recipe(x, precision).work
     scale, bias = (
         _spread(xp, _rows(xp, xp.astype(t, work), labels), batch_axis, channel_axis, x.ndim)
         for t in (scales, biases)

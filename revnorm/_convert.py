@@ -5,12 +5,13 @@ from typing import Any
 
 import array_api_compat
 
-from revnorm import _checks
+from revnorm import _checks, _map_checks
 from revnorm._affine import AffineMap
-from revnorm._checks import Array
+from revnorm._data import has_float64
 from revnorm._host import to_numpy
 from revnorm._libraries import array_namespace, device, is_dask, is_torch
 from revnorm._moments import Moments
+from revnorm._trees import Array
 
 
 def convert(value: Any, /, like: Array) -> Any:
@@ -51,9 +52,9 @@ def convert(value: Any, /, like: Array) -> Any:
     """
     if not isinstance(value, Moments | AffineMap):
         raise TypeError(f"`value` must be a Moments or AffineMap, got {type(value).__name__}")
-    source, xp = _checks.fields(value), _checks.namespace(like=like)
+    source, xp = _map_checks.fields(value), _checks.namespace(like=like)
     place = device(like)
-    if not _checks.has_float64(xp, place) and value[0].dtype == source.float64:
+    if not has_float64(xp, place) and value[0].dtype == source.float64:
         value = value.astype(source.float32)
     if source is xp:
         return value._make(_on(place, field) for field in value)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from revnorm import _checks
-from revnorm._checks import Array
+from revnorm import _checks, _map_checks
+from revnorm._data import wider
 from revnorm._libraries import device
-from revnorm._trees import is_array
+from revnorm._trees import Array, is_array
 
 # As many numbers are shown in full.
 _SHOWN = 24
@@ -15,16 +15,16 @@ _SHOWN = 24
 
 def take(value: Any, indices: Any, axis: int) -> Any:
     """Each field at some indices along an axis, where it varies there."""
-    xp = _checks.fields(value)
+    xp = _map_checks.fields(value)
     if isinstance(indices, slice):
         return type(value)._make(_sliced(field, indices, axis) for field in value)
     if not is_array(indices) and _checks.is_int(indices):
         indices = [indices]
     if isinstance(indices, list | tuple | range):
         indices = xp.asarray(list(indices), device=device(value[0]))
-    name = _checks.kind_of(value)
+    name = _map_checks.kind_of(value)
     xp = _checks.namespace(**{name: value[0], "indices": indices})
-    _checks.indices(xp, indices)
+    _map_checks.indices(xp, indices)
     fields = []
     for field in value:
         at = _checks.one_axis("axis", axis, field.ndim)
@@ -47,15 +47,15 @@ def _sliced(field: Any, indices: slice, axis: int) -> Any:
 
 def concat(kind: type, values: Iterable[Any], axis: int) -> Any:
     """Values of one kind, one behind the other along an axis."""
-    values = _checks.every("values", kind, values)
-    at = _checks.one_axis("axis", axis, _checks.joined(values))
+    values = _map_checks.every("values", kind, values)
+    at = _checks.one_axis("axis", axis, _map_checks.joined(values))
     for value in values:
-        _checks.fields(value)
+        _map_checks.fields(value)
     xp = _checks.namespace(**{f"values[{i}]": value[0] for i, value in enumerate(values)})
     lengths = [max(field.shape[at] for field in value) for value in values]
     fields = []
     for same in zip(*values, strict=True):
-        others = _checks.same_but_for(at, same)
+        others = _map_checks.same_but_for(at, same)
         shapes = [(*others[:at], length, *others[at + 1 :]) for length in lengths]
         wide = map(xp.broadcast_to, same, shapes)
         fields.append(xp.concat(list(wide), axis=at))
@@ -64,12 +64,12 @@ def concat(kind: type, values: Iterable[Any], axis: int) -> Any:
 
 def astype(value: Any, dtype: Any, pairs: dict[str, str]) -> Any:
     """Every field in a dtype, and what a number loses by it in the residual beside it."""
-    xp = _checks.fields(value)
+    xp = _map_checks.fields(value)
     dtype = _checks.floating_dtype(xp, dtype)
     cast = {name: xp.astype(field, dtype) for name, field in value._asdict().items()}
     for name, residual in pairs.items():
         number = getattr(value, name)
-        wide = _checks.wider(xp, number.dtype, dtype)
+        wide = wider(xp, number.dtype, dtype)
         lost = xp.astype(number, wide) - xp.astype(cast[name], wide)
         cast[residual] = xp.astype(lost + xp.astype(getattr(value, residual), wide), dtype)
     return type(value)(**cast)

@@ -9,12 +9,11 @@ The frame on the side of x comes from the data; a kernel is the choice of the on
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace
 from revnorm._scaling import invertible
 from revnorm._sums import two_sum
 from revnorm._tracing import constant
-from revnorm._trees import is_array
+from revnorm._trees import Array, is_array
 
 
 class Frame(NamedTuple):

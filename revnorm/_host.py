@@ -5,7 +5,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from revnorm._checks import has_float64
+from revnorm._data import has_float64
 from revnorm._libraries import array_namespace, device, is_mlx
 
 

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from revnorm import _checks
+from revnorm import _checks, _map_checks
 from revnorm._arguments import public
-from revnorm._checks import Array
 from revnorm._layout import Axis
 from revnorm._moments import Moments, as_moments, as_sample
 from revnorm._normalize import affine, normalize
+from revnorm._trees import Array
 
 
 @public
@@ -99,10 +99,10 @@ def instance_norm(
     data, scale, bias = _checks.data(
         x, axis, channel_axis, where, options=options, scale=scale, bias=bias
     )
-    _checks.statistics("moments", moments, x, data.axis)
+    _map_checks.statistics("moments", moments, x, data.axis)
     known = None
     if moments is not None:
-        _checks.beside_moments(options.correction, where=where)
+        _map_checks.beside_moments(options.correction, where=where)
         known = as_sample(moments, data)
     return normalize(data, partial(affine, options=options), scale, bias, known=known, out=out)[0]
 

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
 from revnorm._rounding import rounded
 from revnorm._sums import divisor
-from revnorm._trees import leaves
+from revnorm._trees import Array, leaves
 
 # From such a size on, in bytes, NumPy asks for huge pages, which PyTorch does not: its new memory
 # costs several times the arithmetic.

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from revnorm import _blocks, _checks, _chunks, _fields, _memory, _registry
+from revnorm import _blocks, _checks, _chunks, _fields, _map_checks, _memory, _registry
 from revnorm._arguments import public
 from revnorm._backward import Step, through
-from revnorm._checks import Array, Data
+from revnorm._data import Data, wider
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
 from revnorm._sample import Sample, extent, measure, pooled, power_for
 from revnorm._sums import two_sum
-from revnorm._trees import is_array, leaves
+from revnorm._trees import Array, is_array, leaves
 
 
 @_registry.add
@@ -164,7 +164,7 @@ def merge(first: Moments, second: Moments, /) -> Moments:
         if not isinstance(one, Moments):
             raise TypeError(f"`{name}` must be a Moments, got {type(one).__name__}")
     for one in (first, second):
-        _checks.fields(one)
+        _map_checks.fields(one)
     _checks.namespace(first=first.mean, second=second.mean)
     _checks.together("second", second.mean, first.mean)
     if _chunks.are_plain(first.mean, (*first, *second)):
@@ -217,7 +217,7 @@ def as_sample(moments: Moments, data: Data) -> Sample:
     """Given moments as a sample, in no narrower dtype than is worked in."""
     xp = array_namespace(data.x)
     work = data.recipe.work
-    return Sample(*(xp.astype(f, _checks.wider(xp, f.dtype, work), copy=False) for f in moments))
+    return Sample(*(xp.astype(f, wider(xp, f.dtype, work), copy=False) for f in moments))
 
 
 def as_moments(sample: Sample) -> Moments:

@@ -10,7 +10,7 @@ from typing import Any
 
 from revnorm import _blocks, _checks
 from revnorm._backward import Step, through
-from revnorm._checks import Array, Data, Options
+from revnorm._data import Data, Options, wider
 from revnorm._frames import UNIT, Frame, Line, line
 from revnorm._libraries import array_namespace
 from revnorm._moments import in_parts, statistics
@@ -18,7 +18,7 @@ from revnorm._place import Whole
 from revnorm._sample import CLOSE, Sample, measure
 from revnorm._scaling import invertible, near_one
 from revnorm._tracing import constant
-from revnorm._trees import is_array, leaves, mapped
+from revnorm._trees import Array, is_array, leaves, mapped
 
 # A frame on the side of x and one on the side of y, from a sample and operands.
 Frames = Callable[..., tuple[Frame, Frame]]
@@ -128,8 +128,8 @@ def _drawn(
     dtype = x.dtype if dtype is None else dtype
     _checks.writable(out, x, dtype)
     fields = leaves(operands)
-    work = reduce(partial(_checks.wider, xp), [a.dtype for a in fields], x.dtype)
-    work = _checks.wider(xp, work, dtype)
+    work = reduce(partial(wider, xp), [a.dtype for a in fields], x.dtype)
+    work = wider(xp, work, dtype)
     # A block of data that are wide already is their own memory, not to be written over.
     widened = xp.float64 == work not in (x.dtype, dtype)
     shared = tuple(i for i in range(x.ndim) if all(field.shape[i] == 1 for field in fields))

@@ -7,12 +7,12 @@ what was copied into it may be written over.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from revnorm._checks import Array
 from revnorm._frames import Line
 from revnorm._libraries import array_namespace
 from revnorm._memory import down, folded
 from revnorm._sums import dot, total
 from revnorm._tracing import stored
+from revnorm._trees import Array
 
 
 @dataclass(frozen=True)

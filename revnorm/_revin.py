@@ -6,13 +6,14 @@ from typing import Any
 from revnorm import _blocks, _checks, _chunks
 from revnorm._affine import AffineMap
 from revnorm._arguments import public
-from revnorm._checks import Array, Data
+from revnorm._data import Data
 from revnorm._layout import Axis
 from revnorm._libraries import array_namespace, device
 from revnorm._moments import statistics
 from revnorm._normalize import affine, apply, normalize
 from revnorm._place import Whole
 from revnorm._tracing import constant
+from revnorm._trees import Array
 
 
 def revin(

@@ -11,8 +11,8 @@ the first [1]_.
 import sys
 from typing import Any
 
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_torch
+from revnorm._trees import Array
 
 
 def rounded(y: Array, dtype: Any) -> Array:

@@ -17,13 +17,13 @@ import math
 from typing import Any, NamedTuple
 
 from revnorm import _checks
-from revnorm._checks import Array
+from revnorm._data import Options, Recipe
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
 from revnorm._scaling import ordinary, rooted, squarable, summable
 from revnorm._sums import divisor, total
 from revnorm._tracing import constant, is_fixed, measured
-from revnorm._trees import is_array
+from revnorm._trees import Array, is_array
 
 # Up to this mean/std a wider type needs no pivot: its square is what the variance loses.
 CLOSE = 16.0
@@ -76,10 +76,10 @@ class _Sums(NamedTuple):
     xp: Any
     place: Whole
     where: Array | None
-    recipe: _checks.Recipe
+    recipe: Recipe
     work: Any
     count: Any
-    options: _checks.Options
+    options: Options
 
     def mean(self, a: Array) -> Array:
         return self._summed(self.seen(a))
@@ -109,8 +109,8 @@ def measure(
     place: Whole,
     x: Array,
     where: Array | None,
-    recipe: _checks.Recipe,
-    options: _checks.Options,
+    recipe: Recipe,
+    options: Options,
     power: Array | None = None,
 ) -> tuple[Sample, Array]:
     """The sample, with d = x · power − pivot that it was taken of; the power suits the options.
@@ -144,8 +144,8 @@ def of_segments(x: Array, axis: tuple[int, ...], split: Split) -> tuple[Array, A
     """Pivot, residual and variance, in float64, of what is cut in segments."""
     xp, (sizes, along, outer) = array_namespace(x), split
     length = math.prod([sizes[one] for one in along])
-    recipe = _checks.Recipe(xp.float64, True, True)
-    sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length, _checks.Options())
+    recipe = Recipe(xp.float64, True, True)
+    sums = _Sums(xp, Whole(along), None, recipe, xp.float64, length, Options())
     whole = pooled(_around_first(sums, xp.reshape(x, sizes))[0], outer)
     kept = tuple(1 if i in axis else size for i, size in enumerate(x.shape))
     pivot, residual, variance = (xp.reshape(field, kept) for field in whole[:3])
@@ -288,7 +288,7 @@ def reach(xp: Any, low: Array, high: Array) -> Array:
     return xp.maximum(abs(low), abs(high))
 
 
-def power_for(xp: Any, low: Array, high: Array, options: _checks.Options) -> Array:
+def power_for(xp: Any, low: Array, high: Array, options: Options) -> Array:
     """The power of two for data in a range, and the eps that their variance meets."""
     top = reach(xp, low, high)
     power = squarable(xp, top)

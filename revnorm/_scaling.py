@@ -6,7 +6,7 @@ Multiplying by a power of two is exact, so a result within range does not change
 import math
 from typing import Any
 
-from revnorm._checks import Array
+from revnorm._trees import Array
 
 # The exponent of the largest finite number, by width in bits.
 _EXPONENT = {16: 16, 32: 128}

@@ -4,11 +4,12 @@ from functools import partial
 
 from revnorm import _checks
 from revnorm._arguments import public
-from revnorm._checks import Array
+from revnorm._data import Options
 from revnorm._frames import Frame
 from revnorm._layout import Axis
 from revnorm._normalize import affine, normalize
 from revnorm._sample import Sample
+from revnorm._trees import Array
 
 
 @public
@@ -73,6 +74,6 @@ def spatially_adaptive_norm(
 
 
 def _varying(
-    sample: Sample, scale_map: Array, bias_map: Array, options: _checks.Options
+    sample: Sample, scale_map: Array, bias_map: Array, options: Options
 ) -> tuple[Frame, Frame]:
     return affine(sample, 1 + scale_map, bias_map, options=options)

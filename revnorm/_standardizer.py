@@ -9,8 +9,8 @@ import numpy as np
 
 from revnorm import _checks, _data_checks
 from revnorm._affine import AffineMap, standardizer
-from revnorm._checks import Array
 from revnorm._convert import convert
+from revnorm._data import has_float64
 from revnorm._estimator import Estimator
 from revnorm._flat import flattened
 from revnorm._host import to_numpy
@@ -18,7 +18,7 @@ from revnorm._libraries import device
 from revnorm._libraries import is_array as is_library_array
 from revnorm._moments import Moments
 from revnorm._stream import Stream
-from revnorm._trees import is_array
+from revnorm._trees import Array, is_array
 
 # Of what `state_dict` and `save` write.
 VERSION = 1
@@ -450,7 +450,7 @@ def _floats(name: str, array: Any) -> Array:
         array = _data_checks.numbers(name, array)
     xp = _checks.namespace(**{name: array})
     if xp.isdtype(array.dtype, ("bool", "integral")):
-        wide = _checks.has_float64(xp, device(array))
+        wide = has_float64(xp, device(array))
         return xp.astype(array, xp.float64 if wide else xp.float32)
     _checks.floating(xp, **{name: array})
     if isinstance(array, np.ndarray) and array.dtype.itemsize > 8:

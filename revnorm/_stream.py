@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from revnorm import _checks
-from revnorm._checks import Array
 from revnorm._convert import convert, moved
 from revnorm._host import is_on_host, to_numpy
 from revnorm._libraries import array_namespace, is_dask
@@ -23,6 +22,7 @@ from revnorm._moments import Moments, as_moments, merged, moments, together
 from revnorm._read_once import read_once
 from revnorm._room import Room, room
 from revnorm._sample import Sample, pooled
+from revnorm._trees import Array
 
 # Elements that are gathered before they are measured.
 GATHERED = 1 << 20

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from revnorm._checks import Array, is_known
+from revnorm._checks import is_known
 from revnorm._tracing import constant, stored
+from revnorm._trees import Array
 
 # As many numbers are left to the library's own sum, whatever order it takes them in.
 _STRIPES = 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import array_api_compat
 
-from revnorm._checks import Array
 from revnorm._libraries import array_namespace, is_mlx, is_torch
+from revnorm._trees import Array
 
 
 def constant(array: Array) -> Array:

@@ -12,7 +12,7 @@ import revnorm as rn
 import tolerances
 from functions import FUNCTIONS, SCALE_MAP, STYLE, X, sample
 from revnorm import _blocks, _memory
-from revnorm._checks import Options, recipe
+from revnorm._data import Options, recipe
 from revnorm._place import Lanes
 from revnorm._sample import measure
 from revnorm.testing import reference, ulp_error

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 import revnorm as rn
-from revnorm._checks import Array
+from revnorm._trees import Array
 from revnorm.keras import _tensors
 
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 import revnorm as rn
-from revnorm._checks import Array
 from revnorm._flat import flattened
+from revnorm._trees import Array
 from revnorm.keras import _tensors
 
 

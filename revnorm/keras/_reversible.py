@@ -14,7 +14,7 @@ from keras.src.backend import get_stateless_scope
 
 import revnorm as rn
 from revnorm import _checks
-from revnorm._checks import Array
+from revnorm._trees import Array
 from revnorm.keras import _tensors
 
 _INSTEAD = "use `y, undo = layer.normalize(x)` and `undo(y)`, which need no memory"

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from revnorm._checks import Array
+from revnorm._trees import Array
 
 BACKENDS = ("torch", "jax", "numpy")
 

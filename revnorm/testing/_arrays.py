@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from revnorm._checks import has_float64
+from revnorm._data import has_float64
 from revnorm._host import to_numpy
 from revnorm._libraries import array_namespace
 from revnorm._libraries import device as placed_on

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from revnorm import _checks
+from revnorm import _map_checks
 from revnorm._moments import Moments, merge
 from revnorm.torch._processes import of_all
 
@@ -56,7 +56,7 @@ def all_merge(moments: Moments, group: Any = None) -> Moments:
     """
     if not isinstance(moments, Moments) or not all(torch.is_tensor(field) for field in moments):
         raise TypeError(f"`moments` must be a Moments of tensors, got {type(moments).__name__}")
-    _checks.fields(moments)
+    _map_checks.fields(moments)
     if not dist.is_available() or not dist.is_initialized():
         return moments
     own = torch.stack(torch.broadcast_tensors(*moments))
