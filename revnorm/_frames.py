@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from revnorm._libraries import array_namespace
-from revnorm._scaling import invertible
+from revnorm._scaling import between, invertible
 from revnorm._sums import two_sum
 from revnorm._tracing import constant
 from revnorm._trees import Array, is_array
@@ -54,11 +54,10 @@ def carried(frame: Frame, source: Frame, target: Frame) -> Frame:
     frame = frame.at(source.power)
     gap, low = two_sum(frame.origin, -source.origin)
     low = low + (frame.residual - source.residual)
-    # Before they are stretched: from the source of a constant the slope may be no number.
-    gap, low, unit = (a / source.unit for a in (gap, low, frame.unit))
-    origin, rest = two_sum(target.origin, gap * target.unit)
-    ends = two_sum(origin, rest + (target.residual + low * target.unit))
-    return Frame(*ends, unit * target.unit, target.power)
+    slope = _slope(source.unit, target.unit)
+    origin, rest = two_sum(target.origin, gap * slope)
+    ends = two_sum(origin, rest + (target.residual + low * slope))
+    return Frame(*ends, frame.unit * slope, target.power)
 
 
 def blended(
@@ -122,8 +121,16 @@ def line(source: Frame, target: Frame, pivot: Array | float, widened: bool) -> L
     steepness = abs(target.unit / source.unit)
     reach = xp.maximum(abs(target.origin + 0 * source.unit), steepness)
     power = constant(invertible(xp, reach, steepness))
-    # Beside a constant it may be no number, and none of its elements is met by it.
-    largest = float(xp.finfo(power.dtype).max)
-    slope = xp.clip(target.unit * power / source.unit, -largest, largest)
+    slope = _slope(source.unit, target.unit * power)
     level = target.origin * power + (target.residual * power + missed * slope)
     return Line(source.power, pivot, slope, level, power)
+
+
+def _slope(source: Any, target: Any) -> Any:
+    """A number in any case: that of a constant may be too large to be one, and meets only zeros."""
+    slope = target / source
+    if not is_array(slope):
+        return slope
+    xp = array_namespace(slope)
+    largest = float(xp.finfo(slope.dtype).max)
+    return between(xp, slope, -largest, largest)

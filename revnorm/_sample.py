@@ -20,7 +20,7 @@ from revnorm import _checks
 from revnorm._data import Options, Recipe
 from revnorm._libraries import array_namespace
 from revnorm._place import Whole
-from revnorm._scaling import ordinary, rooted, squarable, summable
+from revnorm._scaling import between, ordinary, rooted, squarable, summable
 from revnorm._sums import divisor, total
 from revnorm._tracing import constant, is_fixed, measured
 from revnorm._trees import Array, is_array
@@ -297,11 +297,6 @@ def power_for(xp: Any, low: Array, high: Array, options: Options) -> Array:
         return constant(power)
     # One number alone is added, and has nothing to square.
     return constant(rooted(xp, xp.where(low == high, summable(xp, top), power), options.eps))
-
-
-def between(xp: Any, a: Array, low: Array, high: Array) -> Array:
-    """The number, or the end of the range that rounding took it past."""
-    return xp.where(a < low, low, xp.where(a > high, high, a))
 
 
 def first(x: Array, axis: tuple[int, ...]) -> Array:

@@ -61,5 +61,10 @@ def invertible(xp: Any, reach: Array, width: Array) -> Array:
     return xp.where(reach > edge, 1 / step, wide)
 
 
+def between(xp: Any, a: Array, low: Array, high: Array) -> Array:
+    """The number, or the end of the range that rounding took it past."""
+    return xp.where(a < low, low, xp.where(a > high, high, a))
+
+
 def _exponent(xp: Any, array: Array) -> int:
     return _EXPONENT.get(xp.finfo(array.dtype).bits, 1024)

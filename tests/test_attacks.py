@@ -390,4 +390,7 @@ def test_constants_that_are_stretched_beyond_the_range(backend):
         np.testing.assert_array_equal(backend.to_numpy(one), 2.0**100)
     half = rn.adain(x, style, strength=0.5, **options)
     np.testing.assert_array_equal(backend.to_numpy(half), 2.0**99)
+    far = backend.asarray(np.full((1, 6), 2.0**120), "float32")
+    same = rn.adain(far, x, axis=1, eps=2.0**-40, strength=0.0, precision="native")
+    np.testing.assert_array_equal(backend.to_numpy(same), 2.0**120)
     np.testing.assert_array_equal(backend.to_numpy(norm_map.inv(y)), -2.5)
