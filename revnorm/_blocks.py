@@ -100,7 +100,9 @@ def is_many(x: Array) -> bool:
 
 def is_long(x: Array, axis: tuple[int, ...]) -> bool:
     """Whether an instance is to be measured in parts."""
-    return _memory.is_cut(x) and math.prod(x.shape[one] for one in axis) > _longest(x, axis)[0]
+    if not _memory.is_cut(x) or math.prod(x.shape) <= min(LONG, 2 * BLOCK):
+        return False
+    return math.prod(x.shape[one] for one in axis) > _longest(x, axis)[0]
 
 
 def parts(x: Array, beside: Any, axis: tuple[int, ...]) -> Iterator[tuple[Array, Any]]:
