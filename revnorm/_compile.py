@@ -19,11 +19,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import array_api_compat
-import numpy as np
 
-from revnorm import _checks, _memory
+from revnorm import _calls, _checks, _memory
 from revnorm._libraries import array_namespace, is_torch
-from revnorm._trees import Array, Test, filled, is_array, leaves, mapped
+from revnorm._trees import Array, is_array, leaves, mapped
 
 _ENGINES = ("torch", "jax")
 
@@ -100,14 +99,14 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
         out, tree = keywords.pop("out", None), (arguments, keywords)
-        first = next(_arrays(tree), None)
+        first = _calls.first_array(arguments, keywords)
         if first is None:
             raise TypeError("`function` must be given an array, got none")
         if _is_traced(first, engine):
             return _written(function(*arguments, **keywords), out)
         chosen = _engine(first, engine)
-        own, varies = _is_own(first, chosen), _LEAVES[chosen]
-        structure, values = _apart(tree, varies)
+        own, varies = _is_own(first, chosen), _calls.VARIES[chosen]
+        structure, values = _calls.apart(tree, varies)
         arrays = [value for value in values if type(value) is not float]
         _checks.one_library(arrays if out is None else [*arrays, out])
         _checks.writable(out, first)
@@ -115,12 +114,12 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
             out = _memory.large_like(first, *arrays)
         lengths = _lengths(first, keywords)
         key = (chosen, structure, lengths)
-        call_of_this = (key, own, *map(_signature, values))
+        call_of_this = (key, own, *map(_calls.signature, values))
         with _doubles(chosen, own), _alone(_checks.hashed(call_of_this) not in seen):
             shared = values if own else [_shared(value, chosen) for value in values]
             target = _target(out, shared) if chosen == "torch" else None
             if key not in compiled:
-                compiled[key] = _build(function, _frame(tree, varies), chosen, lengths)
+                compiled[key] = _build(function, _calls.frame(tree, varies), chosen, lengths)
             failure: Exception | None = None
             try:
                 result = compiled[key](target, *shared)
@@ -128,10 +127,8 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
             except Exception as error:
                 failure = error
         if failure is not None:
-            numbers = mapped(_number, tree, _is_scalar)
-            _explain(
-                failure, function, numbers, filled(_frame(tree, varies), iter(shared), _is_hole)
-            )
+            again = _calls.together(_calls.frame(tree, varies), shared)
+            _explain(failure, function, _calls.numbers(tree), again)
         if not own:
             result = mapped(array_namespace(first).from_dlpack, result)
         if target is None:
@@ -167,82 +164,6 @@ def _parameters(function: Callable[..., Any]) -> Any:
     return inspect.signature(function).parameters
 
 
-class _Hole:
-    """Where an array or a number stood."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-
-_HOLES = _Hole("array"), _Hole("float")
-
-
-def _is_hole(value: Any) -> bool:
-    return type(value) is _Hole
-
-
-def _frame(tree: Any, varies: Test) -> Any:
-    """The tree with holes for what varies, and Python's numbers for NumPy's."""
-    tree = mapped(_number, tree, _is_scalar)
-    return mapped(lambda value: _HOLES[type(value) is float], tree, varies)
-
-
-def _apart(tree: Any, varies: Test) -> tuple[Any, list[Any]]:
-    """What may be compared of a tree, equal where the same code is right; and what varies."""
-    values: list[Any] = []
-
-    def structure(tree: Any) -> Any:
-        if isinstance(tree, tuple | list):
-            return (type(tree), *map(structure, tree))
-        if isinstance(tree, dict):
-            return (dict, *((name, structure(branch)) for name, branch in tree.items()))
-        tree = _number(tree) if isinstance(tree, np.generic) else tree
-        if varies(tree):
-            values.append(tree)
-            return _HOLES[type(tree) is float]
-        return (float, tree.hex()) if type(tree) is float else (type(tree), tree)
-
-    return structure(tree), values
-
-
-def _signature(value: Any) -> Any:
-    """What else a compiler may have compiled for."""
-    if type(value) is float:
-        return value.hex()
-    return tuple(value.shape), value.dtype, getattr(value, "requires_grad", False)
-
-
-def _is_array(value: Any) -> bool:
-    return is_array(value) and not isinstance(value, np.generic)
-
-
-def _is_array_or_float(value: Any) -> bool:
-    # The others PyTorch takes for one another, or for none: 0.0 for -0.0, NaN for another number.
-    return 0 < abs(value) < math.inf if type(value) is float else _is_array(value)
-
-
-_LEAVES: dict[str, Test] = {"torch": _is_array_or_float, "jax": _is_array}
-
-
-def _arrays(tree: Any) -> Iterator[Any]:
-    """The arrays of a call; the first, which is most often the first argument, at once."""
-    arguments, keywords = tree
-    for one in (*arguments, *keywords.values()):
-        yield from leaves((one,), _is_array)
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, np.generic)
-
-
-def _number(value: np.generic) -> Any:
-    """A NumPy scalar as the Python number it is, which PyTorch's tracer would leave out."""
-    for kind, number in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
-        if isinstance(value, kind):
-            return number(value)
-    return value
-
-
 def _build(
     function: Callable[..., Any],
     frame: Any,
@@ -253,7 +174,7 @@ def _build(
     guards, function = _guards(function), _carried(function, engine)
 
     def of_leaves(out: Array | None, *values: Any) -> Any:
-        arguments, keywords = filled(frame, iter(values), _is_hole)
+        arguments, keywords = _calls.together(frame, values)
         result = function(*arguments, **keywords)
         if out is None:
             return result
@@ -288,8 +209,8 @@ def _carried(function: Any, engine: str) -> Any:
     """The function, with the arrays that it holds, closes over or names in the engine's library."""
 
     def shared(tree: Any) -> Any:
-        tree = mapped(_number, tree, _is_scalar)
-        return mapped(lambda array: _shared(array, engine), tree, _is_array)
+        numbers = _calls.numbers(tree)
+        return mapped(lambda array: _shared(array, engine), numbers, _calls.is_plain_array)
 
     if isinstance(function, functools.partial):
         inner = _carried(function.func, engine)
@@ -302,7 +223,7 @@ def _carried(function: Any, engine: str) -> Any:
     names = function.__globals__.keys() & set(function.__code__.co_names)
     named = {name: function.__globals__[name] for name in names}
     held = (cells, named, function.__defaults__, function.__kwdefaults__)
-    if not leaves(held, lambda value: _is_array(value) or _is_scalar(value)):
+    if not leaves(held, lambda value: is_array(value) or _calls.is_scalar(value)):
         return function
     cells, named, defaults, keywords = shared(held)
     scope = {**function.__globals__, **named}

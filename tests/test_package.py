@@ -24,6 +24,7 @@ ADAPTERS = (
     "_arguments",
     "_backward",
     "_blocks",
+    "_calls",
     "_chunks",
     "_compile",
     "_convert",
