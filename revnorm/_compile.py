@@ -33,6 +33,9 @@ _SHORT = 256
 _FIXED = re.compile(r"__import_(revnorm|array_api_compat)|\bframe\b")
 _FIXED_ALONE = re.compile(r"\bG\[|\b(frame|function)\b")
 
+# As often PyTorch compiles one function, all in all.
+_MOST = 256
+
 _builds = itertools.count()
 
 # PyTorch's tracer reads what a first call from another thread may be changing.
@@ -58,7 +61,8 @@ def compile(function: Callable[..., Any], /, *, engine: str | None = None) -> Ca
         Takes and gives arrays of any library that shares memory by DLPack; what cannot be shared,
         such as read-only memory, is copied. With `out` the first result is written there, where
         the arrays are writable. What JAX gives for NumPy arrays is read-only, as its own are.
-        Called by another compiled function it is a part of that one.
+        Called by another compiled function it is a part of that one; under ``torch.func``, and
+        with tensors of a subclass, the function runs as it is.
 
     Raises
     ------
@@ -187,11 +191,13 @@ def _build(
     torch = importlib.import_module("torch")
     # By the code's name PyTorch remembers which sizes have varied, and compiles for any then.
     of_leaves.__code__ = of_leaves.__code__.replace(co_name=f"of_leaves_{next(_builds)}")
-    apart = {name: True for name in ("isolate_recompiles",) if name in _parameters(torch.compile)}
+    # Each dtype, way of recording and memory order is compiled for itself: more than the usual 8.
+    limits = {"isolate_recompiles": True, "recompile_limit": _MOST}
+    limits = {name: one for name, one in limits.items() if name in _parameters(torch.compile)}
     options: dict[str, Any] = {"guard_filter_fn": guards}
     if math.prod(lengths) <= _SHORT and torch.backends.cpu.get_cpu_capability() == "AVX512":
         options["cpp.simdlen"] = 256
-    return torch.compile(of_leaves, fullgraph=True, options=options, **apart)
+    return torch.compile(of_leaves, fullgraph=True, options=options, **limits)
 
 
 def _guards(function: Any) -> Callable[[Sequence[Any]], list[bool]]:
@@ -237,9 +243,9 @@ def _carried(function: Any, engine: str) -> Any:
 
 
 def _is_traced(array: Array, engine: str | None) -> bool:
-    """Whether another compiler is at work, of which the function had better be a part."""
+    """Whether something else is at work, of which the function had better be a part."""
     if is_torch(array):
-        return sys.modules["torch"].compiler.is_compiling()
+        return not _memory.is_eager(array)
     if engine == "torch" and array_api_compat.is_jax_array(array):
         return isinstance(array, sys.modules["jax"].core.Tracer)
     return False

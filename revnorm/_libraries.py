@@ -22,7 +22,7 @@ def is_torch(array: Any) -> bool:
 
 def is_dask(array: Any) -> bool:
     """Whether an array is one of Dask's."""
-    return type(array).__module__.startswith("dask.")
+    return not _is_tensor(array) and type(array).__module__.startswith("dask.")
 
 
 def is_mlx(array: Any) -> bool:

@@ -38,6 +38,7 @@ def graphs(request, monkeypatch):
     if request.function not in OF_THE_COMPILER:
         original = torch.compile
 
+        @functools.wraps(original)
         def patched(function, options=None, **keywords):
             options = options and {"guard_filter_fn": options["guard_filter_fn"]}
             return original(function, backend=backend, options=options, **keywords)
@@ -386,6 +387,41 @@ def test_maps_that_a_function_holds(engine):
 def test_arrays_that_are_held_out_of_sight(engine):
     with pytest.raises(TypeError, match=r"^arrays must come from one library, got `x` "):
         rn.compile(Held().norm, engine=engine)(X)
+
+
+def test_every_dtype_and_way_of_recording():
+    """One compiled function serves them all, however many there are."""
+    compiled, x = rn.compile(rn.instance_norm), torch.from_numpy(X)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        for recorded in (False, True):
+            for order in (torch.contiguous_format, torch.channels_last):
+                given = x.clone().to(dtype, memory_format=order).requires_grad_(recorded)
+                for wanted in (True, False):
+                    with torch.set_grad_enabled(wanted):
+                        y = compiled(given, axis=(2, 3))
+                    assert y.dtype == dtype
+                    assert y.requires_grad == (recorded and wanted)
+                    torch.testing.assert_close(y, rn.instance_norm(given, axis=(2, 3)))
+
+
+class Named(torch.Tensor):
+    """A subclass that no compiler knows."""
+
+
+def test_under_transforms_with_parameters_and_with_subclasses():
+    compiled, x = rn.compile(rn.instance_norm), torch.from_numpy(X)
+    y = rn.instance_norm(x, axis=(2, 3))
+    each = torch.func.vmap(lambda one: compiled(one, axis=(1, 2)))(x)
+    torch.testing.assert_close(each, y)
+    weights = torch.from_numpy(np.cos(np.arange(X.size, dtype=np.float32)).reshape(X.shape))
+    found = torch.func.grad(lambda x: (compiled(x, axis=(2, 3)) * weights).sum())(x)
+    x.requires_grad_()
+    (rn.instance_norm(x, axis=(2, 3)) * weights).sum().backward()
+    torch.testing.assert_close(found, x.grad)
+    learned = compiled(torch.nn.Parameter(x.detach()), axis=(2, 3))
+    torch.testing.assert_close(learned, y)
+    named = compiled(x.detach().as_subclass(Named), axis=(2, 3))
+    torch.testing.assert_close(named.as_subclass(torch.Tensor), y)
 
 
 @ENGINES
