@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from revnorm._libraries import array_namespace
-from revnorm._scaling import between, invertible
+from revnorm._scaling import invertible
 from revnorm._sums import two_sum
 from revnorm._tracing import constant
 from revnorm._trees import Array, is_array
@@ -132,5 +132,8 @@ def _slope(source: Any, target: Any) -> Any:
     if not is_array(slope):
         return slope
     xp = array_namespace(slope)
-    largest = float(xp.finfo(slope.dtype).max)
-    return between(xp, slope, -largest, largest)
+    large = xp.full_like(slope, 2.0**127)
+    if xp.finfo(slope.dtype).bits > 32:
+        # Exporters to ONNX have no larger number in float64 than in float32.
+        large = large**8
+    return xp.where(slope == xp.inf, large, xp.where(slope == -xp.inf, -large, slope))
