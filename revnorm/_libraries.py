@@ -8,7 +8,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import numpy
 
 from revnorm._trees import Array
 
@@ -46,6 +45,9 @@ def is_array(value: Any) -> bool:
 def array_namespace(*arrays: Array) -> Any:
     """The one namespace of all arrays; a TypeError if there are several."""
     if all(type(array) is np.ndarray for array in arrays):
+        # Loads all of NumPy, which an import of this package had better not.
+        from array_api_compat import numpy
+
         return numpy
     if all(map(_is_tensor, arrays)):
         from array_api_compat import torch
