@@ -29,9 +29,9 @@ _ENGINES = ("torch", "jax")
 # Up to this length PyTorch's sums in registers of 512 bits take longer than in those of 256.
 _SHORT = 256
 
-# What PyTorch's tracer calls the modules that it comes to, the globals, and what `_build` holds.
-_FIXED = re.compile(r"__import_(revnorm|array_api_compat)|\bframe\b")
-_FIXED_ALONE = re.compile(r"\bG\[|\b(frame|function)\b")
+# What PyTorch's tracer calls the modules that it comes to, its globals, and what `_build` holds.
+_FIXED = re.compile(r"__import_(revnorm|array_api_compat)('|_dot_)|^(\w+\()*frame\b")
+_FIXED_ALONE = re.compile(r"^(\w+\()*(G\[|(frame|function)\b)")
 
 # As often PyTorch compiles one function, all in all.
 _MOST = 256

@@ -11,9 +11,10 @@ def is_array(value: Any) -> bool:
     """Whether a value is an array of any library, rather than a number or something else."""
     if type(value).__name__ in ("ndarray", "Tensor"):
         return True
-    if value is None or isinstance(value, (int, float, str)) or not hasattr(value, "ndim"):
+    if value is None or isinstance(value, (int, float, str)):
         return False
-    if isinstance(value, Real):
+    # Modules of arrays and their types have one too, which is no number.
+    if not isinstance(getattr(value, "ndim", None), int) or isinstance(value, Real):
         return False
     # NumPy's dtypes have dimensions too.
     return not hasattr(value, "isnative")

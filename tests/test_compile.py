@@ -3,8 +3,10 @@
 import functools
 import importlib.util
 import math
+import sys
 import threading
 import tracemalloc
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -350,7 +352,7 @@ def test_arrays_that_a_function_holds(engine, way):
 FACTOR = 2.0
 
 
-def test_numbers_of_a_function_that_change():
+def test_numbers_of_a_function_that_change(monkeypatch):
     """PyTorch looks at a user's globals, closures and layers again at every call."""
     layer = InstanceNorm(X.shape[1], layout="NCHW", track_running_stats=True)
     held = [2.0]
@@ -362,14 +364,48 @@ def test_numbers_of_a_function_that_change():
     first = compiled(x)
     held[0] = 3.0
     torch.testing.assert_close(compiled(x), first * 1.5)
-    try:
-        globals()["FACTOR"] = 4.0
-        torch.testing.assert_close(compiled(x), first * 3)
-    finally:
-        globals()["FACTOR"] = 2.0
+    monkeypatch.setitem(globals(), "FACTOR", 4.0)
+    torch.testing.assert_close(compiled(x), first * 3)
     layer.eval()
     torch.testing.assert_close(compiled(x), stretched(x))
-    assert not torch.allclose(compiled(x), first * 1.5)
+    assert not torch.allclose(compiled(x), first * 3)
+
+
+frame = 2.0
+
+
+def test_numbers_that_are_named_as_what_is_not_looked_at(monkeypatch):
+    """A user's own `frame`, and a package whose name begins as this one's."""
+    models = types.ModuleType("revnorm_models")
+    exec("factor = 2.0\ndef stretched(x): return x * factor", vars(models))
+    monkeypatch.setitem(sys.modules, "revnorm_models", models)
+
+    def by_name(x):
+        return models.stretched(rn.instance_norm(x, axis=(2, 3))) * frame
+
+    compiled, x = rn.compile(by_name), torch.from_numpy(X)
+    first = compiled(x)
+    models.factor = 3.0
+    torch.testing.assert_close(compiled(x), first * 1.5)
+    monkeypatch.setitem(globals(), "frame", 4.0)
+    torch.testing.assert_close(compiled(x), first * 3)
+
+
+@ENGINES
+def test_modules_and_types_that_a_function_names(engine):
+    """These are no arrays, though they have a name `ndim` as arrays do."""
+
+    def named(x, kind=np.float32):
+        modules = np, jax.numpy, kind
+        return rn.instance_norm(x, axis=(2, 3)) if modules else x
+
+    assert_near(rn.compile(named, engine=engine)(X))
+
+
+def test_a_type_for_a_dtype():
+    out = np.empty(X.shape)
+    assert HELD_MAP(X, dtype=np.float64, out=out) is out
+    np.testing.assert_array_equal(rn.compile(HELD_MAP, engine="jax")(X, dtype=np.float64), out)
 
 
 @ENGINES
